@@ -1,0 +1,14 @@
+//! The seam to Python: converts, attaches, detaches, names errors; decides nothing.
+
+use pyo3::prelude::*;
+
+/// The native half of whichever. Private: import `whichever` instead.
+#[pymodule(gil_used = false)]
+mod _core {
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,1 @@
+//! Linux calls as safe functions: the only room that knows libc.

@@ -1,0 +1,194 @@
+"""The values that cross rooms: frozen, typed, and saved as JSON under the names they have here.
+
+Seconds everywhere, as floats, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EngineName: TypeAlias = Literal["serial", "threads", "async", "interpreters", "processes"]
+BlockedKind: TypeAlias = Literal[
+    "network", "file", "pipe", "lock", "sleep", "poll", "child", "terminal", "unknown"
+]
+
+ENGINE_NAMES: tuple[EngineName, ...] = ("serial", "threads", "async", "interpreters", "processes")
+"""Every engine, the simplest first: ties within 5 % go to the earlier one."""
+
+BLOCKED_KINDS: tuple[BlockedKind, ...] = (
+    "network", "file", "pipe", "lock", "sleep", "poll", "child", "terminal", "unknown",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """Where the wall time of one task went: means per task, in seconds.
+
+    ``held + released + waiting + queued + sum(blocked.values())`` is ``wall``.
+
+    Attributes:
+        wall: Wall seconds per task, from exact clocks.
+        held: Holding the GIL. Always 0 on a free-threaded build.
+        released: On a core without the GIL (native code; on a free-threaded build, Python too).
+        waiting: Waiting for the GIL.
+        queued: Runnable while all cores were taken.
+        blocked: Off-CPU in a call, by what the call waits for; kinds that did not occur are absent.
+        standard_error: One standard error, in seconds, of ``held``, ``released``, ``waiting``, ``queued`` and of
+            each blocked kind under its own name.
+        gil: Whether the interpreter has a GIL.
+        tasks: How many tasks were metered.
+        samples: How often the sampler saw the thread inside a task.
+        rate_hz: Achieved sampling rate, per second.
+        held_off_cpu: Of ``held``: off-CPU all the same, in a call that keeps the GIL.
+        cpu: CPU seconds of the metered thread, exact.
+        child_cpu: CPU seconds of child processes that ended during the task.
+        inner_cpu: CPU seconds of threads that native libraries (BLAS, OpenMP) or the task itself ran inside it.
+        foreign_cpu: CPU seconds of threads that ran before and are none of the task's business.
+        releases: How often a task gave the GIL up.
+        minor_faults: Minor page faults per task.
+        voluntary_switches: Voluntary context switches per task.
+        first: Wall seconds of the first task, which may have paid for imports.
+        spread: Standard deviation of the tasks' wall seconds.
+        longest: Wall seconds of the longest task.
+        sampler_load: CPU seconds of the sampler per second of wall time.
+        queue_share: Run-queue delay as a share of wall time; above 0.10 the machine is too busy to tell.
+        unknown: What this platform or build cannot tell, in words.
+        payload_in_bytes: Pickled size of a task's arguments; None when they do not pickle.
+        payload_out_bytes: Pickled size of a task's result; None when it does not pickle.
+        pickle_in: Seconds to pickle the arguments. unpickle_in: to load them again.
+        pickle_out: Seconds to pickle the result. unpickle_out: to load it again.
+    """
+
+    wall: float
+    held: float
+    released: float
+    waiting: float
+    queued: float
+    blocked: Mapping[BlockedKind, float]
+    standard_error: Mapping[str, float]
+    gil: bool
+    tasks: int
+    samples: int
+    rate_hz: float
+    held_off_cpu: float = 0.0
+    cpu: float = 0.0
+    child_cpu: float = 0.0
+    inner_cpu: float = 0.0
+    foreign_cpu: float = 0.0
+    releases: float = 0.0
+    minor_faults: float = 0.0
+    voluntary_switches: float = 0.0
+    first: float = 0.0
+    spread: float = 0.0
+    longest: float = 0.0
+    sampler_load: float = 0.0
+    queue_share: float = 0.0
+    unknown: tuple[str, ...] = ()
+    payload_in_bytes: int | None = None
+    payload_out_bytes: int | None = None
+    pickle_in: float = 0.0
+    unpickle_in: float = 0.0
+    pickle_out: float = 0.0
+    unpickle_out: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What one engine with one number of workers is expected to take for all items.
+
+    Attributes:
+        engine: The engine's name.
+        workers: Threads, interpreters or processes; for ``async``, tasks in flight at once.
+        seconds: Expected wall seconds for all items, start-up included.
+        low: Lower end of the 80 % interval, in seconds.
+        high: Upper end of the 80 % interval, in seconds.
+        speedup: Serial seconds over ``seconds``.
+        limit: What stops it from being faster: gil, cores, payload, wait, overhead, child, tail or nothing.
+        measured: Wall seconds that a real run of all items took; None unless verified.
+        trial: Wall seconds per task seen in a short real trial; None when the model alone decided.
+    """
+
+    engine: EngineName
+    workers: int
+    seconds: float
+    low: float
+    high: float
+    speedup: float
+    limit: str
+    measured: float | None = None
+    trial: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineSpan:
+    """One stretch of time in which one thread was in one state, for the report's timeline.
+
+    Attributes:
+        start: Seconds since metering began.
+        seconds: Length.
+        thread: Name of the thread.
+        state: held, released, waiting, queued, or blocked:KIND.
+    """
+
+    start: float
+    seconds: float
+    thread: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A sampled task that raised.
+
+    Attributes:
+        index: Position of its item, counted from 0.
+        item: The item.
+        error: The exception.
+    """
+
+    index: int
+    item: Any
+    error: BaseException
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictData:
+    """The plain data of a verdict; ``whichever.Verdict`` adds the table, the report and the saving.
+
+    Attributes:
+        name: The function's qualified name.
+        engine: The engine to use.
+        workers: How many workers to give it.
+        speedup: Expected serial time over expected time with this engine (measured, when verified).
+        ledger: Where the sampled tasks' time went.
+        forecasts: One for each engine and worker count considered, the chosen one first.
+        samples: The (item, result) pairs of the items that were run; never lost, never run again.
+        failures: The sampled items whose task raised.
+        excluded: Engine name to the reason, in words, why it would change what the program means.
+        reasons: The argument, in sentences, the most important first.
+        advice: What to change for more, in sentences.
+        tasks: The number of tasks that the forecasts speak of.
+        verified: Whether every engine was really run.
+        timeline: Who held the GIL during the samples.
+        machine: Facts of machine and interpreter that the verdict belongs to.
+    """
+
+    name: str
+    engine: EngineName
+    workers: int
+    speedup: float
+    ledger: Ledger
+    forecasts: tuple[Forecast, ...]
+    samples: tuple[tuple[Any, Any], ...] = field(repr=False)
+    failures: tuple[Failure, ...] = ()
+    excluded: Mapping[str, str] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+    tasks: int = 0
+    verified: bool = False
+    timeline: tuple[TimelineSpan, ...] = field(default=(), repr=False)
+    machine: Mapping[str, Any] = field(default_factory=dict)
