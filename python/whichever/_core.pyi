@@ -1,1 +1,3 @@
 __version__: str
+
+def decide(question: str) -> str: ...

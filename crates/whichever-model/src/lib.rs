@@ -5,6 +5,17 @@
 
 #![forbid(unsafe_code)]
 
+mod choose;
+mod contention;
+mod engine;
+mod forecast;
 mod ledger;
+mod question;
+mod schedule;
+mod task;
+mod words;
 
+pub use choose::{CLOSE, TIE, decide};
+pub use engine::{Costs, Engine, EngineCost};
 pub use ledger::{BlockedKind, Ledger, Parts};
+pub use question::{Answer, Contender, Forecast, Limit, Measurement, Payload, Question, Trial};

@@ -1,0 +1,153 @@
+//! One task in steady state, as the forecasts see it: taken from the ledger, the first task's extra set apart.
+
+use crate::{BlockedKind, Question};
+
+/// How much longer than the typical task the first must be to count as a warm-up (imports, cold caches).
+const WARMUP_RATIO: f64 = 2.0;
+/// Below this a longer first task is noise.
+const WARMUP_LEAST_S: f64 = 1e-3;
+/// The fewest tasks that show what is typical.
+const WARMUP_LEAST_TASKS: usize = 3;
+
+/// Seconds and counts per task.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Task {
+    /// Holding the GIL, off-CPU time under the GIL included.
+    pub(crate) held: f64,
+    /// On a core without the GIL.
+    pub(crate) released: f64,
+    /// Off-CPU in calls.
+    pub(crate) blocked: f64,
+    /// Of `blocked`: what stops an event loop, since only readiness (poll) is a coroutine's own waiting.
+    pub(crate) blocked_loop: f64,
+    /// Of `held`: off-CPU all the same.
+    pub(crate) held_off_cpu: f64,
+    /// CPU of child processes and of inner threads.
+    pub(crate) child_cpu: f64,
+    pub(crate) inner_cpu: f64,
+    /// GIL releases.
+    pub(crate) releases: f64,
+    /// Once per process: what the first task took longer.
+    pub(crate) warmup: f64,
+    /// Standard error of `wall()` over it.
+    pub(crate) wall_error: f64,
+    /// Standard error of `held`, in seconds.
+    pub(crate) held_error: f64,
+    /// Standard deviation of the tasks' lengths over their mean.
+    pub(crate) variation: f64,
+}
+
+impl Task {
+    pub(crate) fn new(question: &Question) -> Self {
+        let ledger = &question.ledger;
+        let warmup = warmup(&question.task_seconds);
+        let steady = steady(&question.task_seconds, warmup > 0.0);
+        let mean = mean(steady).unwrap_or(ledger.wall);
+        // Waiting for the GIL and queueing are other programs' doing, not the task's: a task alone has neither.
+        let parts = &ledger.parts;
+        let own = parts.held + parts.released + parts.blocked_total();
+        let measured = ledger.wall.max(f64::MIN_POSITIVE);
+        let scale = if own > 0.0 { mean / measured } else { 1.0 };
+        let held = parts.held * scale;
+        let released = parts.released * scale;
+        let blocked = parts.blocked_total() * scale;
+        let readiness = parts.blocked.get(&BlockedKind::Poll).copied().unwrap_or(0.0) * scale;
+        let deviation = deviation(steady, mean);
+        Self {
+            held,
+            released,
+            blocked,
+            blocked_loop: (blocked - readiness).max(0.0),
+            held_off_cpu: ledger.held_off_cpu * scale,
+            child_cpu: ledger.child_cpu * scale,
+            inner_cpu: ledger.inner_cpu * scale,
+            releases: ledger.releases * scale,
+            warmup,
+            wall_error: standard_error(steady.len(), deviation, mean),
+            held_error: ledger.standard_error.held * scale,
+            variation: if mean > 0.0 { deviation / mean } else { 0.0 },
+        }
+    }
+
+    /// Wall seconds of the task alone.
+    pub(crate) fn wall(&self) -> f64 {
+        self.held + self.released + self.blocked
+    }
+
+    /// CPU seconds that the task needs from the cores, whoever burns them.
+    pub(crate) fn cores_cpu(&self) -> f64 {
+        (self.held - self.held_off_cpu).max(0.0) + self.released + self.child_cpu + self.inner_cpu
+    }
+}
+
+fn warmup(seconds: &[f64]) -> f64 {
+    let Some((first, rest)) = seconds.split_first() else { return 0.0 };
+    if seconds.len() < WARMUP_LEAST_TASKS {
+        return 0.0;
+    }
+    let longest = rest.iter().copied().fold(0.0, f64::max);
+    let extra = first - mean(rest).unwrap_or(0.0);
+    if *first > WARMUP_RATIO * longest && extra > WARMUP_LEAST_S { extra } else { 0.0 }
+}
+
+fn steady(seconds: &[f64], warm: bool) -> &[f64] {
+    if warm { &seconds[1..] } else { seconds }
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    if values.is_empty() { None } else { Some(values.iter().sum::<f64>() / count(values.len())) }
+}
+
+fn deviation(values: &[f64], mean: f64) -> f64 {
+    if values.len() < 2 {
+        return 0.0;
+    }
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (squares / count(values.len() - 1)).sqrt()
+}
+
+/// One task tells nothing of the others: half its length is as good a guess as any.
+fn standard_error(tasks: usize, deviation: f64, mean: f64) -> f64 {
+    match tasks {
+        0 | 1 => 0.5,
+        _ if mean > 0.0 => deviation / mean / count(tasks).sqrt(),
+        _ => 0.0,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of tasks stay far below 2^52")]
+pub(crate) fn count(number: usize) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Ledger, Parts};
+
+    fn question(seconds: &[f64]) -> Question {
+        let wall = mean(seconds).unwrap();
+        let parts = Parts { held: wall * 0.5, released: wall * 0.5, ..Parts::default() };
+        let ledger = Ledger { wall, parts, tasks: seconds.len() as u64, ..Ledger::default() };
+        Question { ledger, task_seconds: seconds.to_vec(), ..Question::default() }
+    }
+
+    #[test]
+    fn the_first_tasks_imports_are_set_apart() {
+        let task = Task::new(&question(&[0.5, 0.01, 0.01, 0.01]));
+        assert!((task.warmup - 0.49).abs() < 1e-9);
+        assert!((task.wall() - 0.01).abs() < 1e-9);
+    }
+
+    #[test]
+    fn uneven_tasks_are_not_taken_for_a_warmup() {
+        let task = Task::new(&question(&[0.02, 0.015, 0.012, 0.018]));
+        assert!(task.warmup.abs() < 1e-12);
+        assert!(task.variation > 0.1);
+    }
+
+    #[test]
+    fn one_task_is_no_certainty() {
+        assert!(Task::new(&question(&[1.0])).wall_error > 0.3);
+    }
+}
