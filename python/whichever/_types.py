@@ -107,6 +107,7 @@ class Forecast:
         low: Lower end of the 80 % interval, in seconds.
         high: Upper end of the 80 % interval, in seconds.
         speedup: Serial seconds over ``seconds``.
+        chunksize: Tasks per message, for engines that send messages.
         limit: What stops it from being faster: gil, cores, payload, wait, overhead, child, tail or nothing.
         measured: Wall seconds that a real run of all items took; None unless verified.
         trial: Wall seconds per task seen in a short real trial; None when the model alone decided.
@@ -119,6 +120,7 @@ class Forecast:
     high: float
     speedup: float
     limit: str
+    chunksize: int = 1
     measured: float | None = None
     trial: float | None = None
 
@@ -167,6 +169,7 @@ class VerdictData:
         ledger: Where the sampled tasks' time went.
         forecasts: One for each engine and worker count considered, the chosen one first.
         samples: The (item, result) pairs of the items that were run; never lost, never run again.
+        positions: For each of `samples` its item's position in the iterable, counted from 0.
         failures: The sampled items whose task raised.
         excluded: Engine name to the reason, in words, why it would change what the program means.
         reasons: The argument, in sentences, the most important first.
@@ -184,6 +187,7 @@ class VerdictData:
     ledger: Ledger
     forecasts: tuple[Forecast, ...]
     samples: tuple[tuple[Any, Any], ...] = field(repr=False)
+    positions: tuple[int, ...] = field(default=(), repr=False)
     failures: tuple[Failure, ...] = ()
     excluded: Mapping[str, str] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()

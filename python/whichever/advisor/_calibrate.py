@@ -1,0 +1,224 @@
+"""Measures what each engine costs on this machine under this interpreter, in under three seconds.
+
+Every figure is the best of a few short runs: a cost is what it takes when nothing else interferes.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from whichever import _core
+from whichever.executors import ENGINES, open_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from whichever._types import EngineName
+
+_NOOPS = 2000
+_MESSAGES = 150
+_BYTES = 4_000_000
+_FREE_THREADED_SLOWDOWN = 1.10
+"""Single-threaded Python on the free-threaded build over the default one: 1.0-1.4 on 3.13, about 1.05-1.10 from
+3.14 on, by the free-threading guide in CPython's documentation."""
+
+
+def calibrate() -> dict[str, Any]:
+    """Measure the costs that the model needs; the keys are those of the model's `Costs`."""
+    cores = _core.usable_cores()
+    engines: dict[str, dict[str, float]] = {"serial": {}}
+    for name in ("threads", "async", "interpreters", "processes"):
+        if ENGINES[name].unavailable() is None:
+            engines[name] = _MEASURES[name]()
+    parallel, parallel_memory = _parallel(cores)
+    wake = _wake()
+    return {
+        "cores": cores,
+        "parallel": parallel,
+        "parallel_memory": parallel_memory,
+        "switch_interval": sys.getswitchinterval(),
+        "handoff": _handoff(),
+        "wake": wake,
+        "import": _import(),
+        "gil": gil_enabled(),
+        "free_threaded_slowdown": _FREE_THREADED_SLOWDOWN,
+        "engines": engines,
+    }
+
+
+def gil_enabled() -> bool:
+    """Say whether this interpreter runs with a GIL now."""
+    enabled: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
+    return enabled()
+
+
+def _noop(item: object) -> object:
+    return item
+
+
+def _give(size: int) -> bytes:
+    return bytes(size)
+
+
+async def _noop_coroutine(item: object) -> object:
+    return item
+
+
+def _spin(rounds: int) -> int:
+    total = 0
+    for k in range(rounds):
+        total += k & 7
+    return total
+
+
+def _stream(rounds: int) -> int:
+    """Copy more memory than caches hold, `rounds` times."""
+    block = bytearray(24_000_000)
+    for _ in range(rounds):
+        block = bytearray(block)
+    return len(block)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+def _best(call: Callable[[], object], repeats: int = 3) -> float:
+    return min(_timed(call) for _ in range(repeats))
+
+
+def _whole(name: EngineName, workers: int) -> Callable[[], None]:
+    """Open, run one task, close: what a short-lived pool costs beside its tasks."""
+    fn = _noop_coroutine if name == "async" else _noop
+
+    def run() -> None:
+        with open_engine(name, workers) as engine:
+            engine.run(fn, range(workers))
+
+    return run
+
+
+def _start(name: EngineName, few: int, many: int, repeats: int) -> dict[str, float]:
+    small, large = _best(_whole(name, few), repeats), _best(_whole(name, many), repeats)
+    worker = max(large - small, 0.0) / (many - few)
+    return {"start": max(small - few * worker, 0.0), "start_worker": worker}
+
+
+def _measure_threads() -> dict[str, float]:
+    with open_engine("threads", 2) as engine:
+        task = _best(lambda: engine.run(_noop, range(_NOOPS))) / _NOOPS
+    return _start("threads", 2, 16, 3) | {"task": task}
+
+
+def _measure_async() -> dict[str, float]:
+    with open_engine("async", 64) as engine:
+        task = _best(lambda: engine.run(_noop_coroutine, range(_NOOPS))) / _NOOPS
+    return {"start": _best(_whole("async", 1)), "task": task}
+
+
+def _measure_separate(name: EngineName) -> dict[str, float]:
+    costs = _start(name, 1, 3, 2)
+    with open_engine(name, 2) as engine:
+        engine.run(_noop, range(8))
+        single = _best(lambda: engine.run(_noop, range(_MESSAGES))) / _MESSAGES
+        many = _MESSAGES * 20
+        task = _best(lambda: engine.run(_noop, range(many), chunksize=many // 8), 2) / many
+        engine.run(_give, [_BYTES] * 2)
+        moving = _best(lambda: engine.run(_give, [_BYTES] * 4), 3) / 4
+    byte = max(moving - single, 0.0) / _BYTES
+    return costs | {"message": max(single - task, 0.0), "task": task, "byte": byte}
+
+
+_MEASURES: dict[str, Callable[[], dict[str, float]]] = {
+    "threads": _measure_threads,
+    "async": _measure_async,
+    "interpreters": lambda: _measure_separate("interpreters"),
+    "processes": lambda: _measure_separate("processes"),
+}
+
+
+def _parallel(cores: float) -> tuple[float, float]:
+    """Measure the speed-up of `cores` processes over one, for pure Python and for copying memory."""
+    whole = max(int(cores), 1)
+    if cores <= 1:
+        return cores, cores
+    with open_engine("processes", whole) as engine:
+        return tuple(_speed_up(engine.run, fn, rounds, whole) for fn, rounds in ((_spin, 400_000), (_stream, 2)))  # type: ignore[return-value]
+
+
+def _speed_up(run: Callable[..., object], fn: Callable[[int], int], rounds: int, workers: int) -> float:
+    pairs = []
+    for _ in range(3):
+        alone = _timed(lambda: run(fn, [rounds]))
+        together = _timed(lambda: run(fn, [rounds] * workers))
+        pairs.append((alone, together))
+    ratio = min(pair[0] for pair in pairs) / min(pair[1] for pair in pairs)
+    return min(max(ratio * workers, 1.0), float(workers))
+
+
+def _handoff() -> float:
+    """Measure what a release of the GIL costs more when another thread wants it: two threads calling fstat."""
+    calls = 10_000
+    with open("/dev/null", "rb") as file:  # noqa: PTH123 - a bare descriptor is wanted
+        descriptor = file.fileno()
+
+        def work() -> None:
+            for _ in range(calls):
+                os.fstat(descriptor)
+
+        alone = _best(work) / calls
+        together = _best(lambda: _in_threads(work, 2)) / (2 * calls)
+    return max(together - alone, 0.0)
+
+
+def _in_threads(work: Callable[[], None], threads: int) -> None:
+    running = [threading.Thread(target=work) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+
+
+def _wake() -> float:
+    """Measure waking a thread: two threads that hand a lock to and fro."""
+    rounds = 300
+    there, back = threading.Semaphore(0), threading.Semaphore(0)
+
+    def answer() -> None:
+        for _ in range(rounds):
+            there.acquire()
+            back.release()
+
+    def ask() -> None:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        for _ in range(rounds):
+            there.release()
+            back.acquire()
+        thread.join()
+
+    return _best(ask) / rounds / 2
+
+
+_IMPORTS = (
+    "import sys, time; before = len(sys.modules); begin = time.perf_counter();"
+    "import json, decimal, email.message, http.client, xml.dom.minidom, unittest, sqlite3;"
+    "print((time.perf_counter() - begin) / (len(sys.modules) - before))"
+)
+
+
+def _import() -> float:
+    """Measure the import of one module, the mean over some of the standard library's."""
+    command = [sys.executable, "-I", "-c", _IMPORTS]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)  # noqa: S603
+    try:
+        return float(shown.stdout)
+    except ValueError:
+        return 1e-3

@@ -1,0 +1,186 @@
+"""This machine under this interpreter: its costs, calibrated once, and how good forecasts have been on it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import statistics
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whichever import _core
+from whichever.advisor import _cache, _calibrate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+RECORDS = "verdicts.jsonl"
+_FORM = 1
+"""Version of the cached costs: raise it when what is measured changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackRecord:
+    """How verified forecasts turned out here.
+
+    Attributes:
+        verdicts: How many verified verdicts are on record.
+        forecasts: How many forecasts were compared with a real run.
+        median_error: Median of |forecast - measured| / measured.
+        within_20: Share of forecasts within 20 % of the measurement.
+        best_chosen: Share of verdicts whose engine took at most 5 % longer than the fastest.
+        worst_regret: The chosen engine's measured time over the fastest's, at its worst.
+    """
+
+    verdicts: int
+    forecasts: int
+    median_error: float
+    within_20: float
+    best_chosen: float
+    worst_regret: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What the advisor knows of this machine and interpreter.
+
+    Attributes:
+        facts: Names and versions that the costs belong to.
+        costs: The model's constants; seconds unless a name says otherwise.
+        record: How verified forecasts turned out here; None before the first.
+        calibrated: When the costs were measured, seconds since the epoch.
+    """
+
+    facts: Mapping[str, Any]
+    costs: Mapping[str, Any]
+    record: TrackRecord | None
+    calibrated: float
+
+    def __str__(self) -> str:
+        facts = self.facts
+        lines = [
+            f"{facts['cpu']}, {facts['cores']:g} usable of {facts['cores_present']} cores, {facts['kernel']}",
+            f"{facts['implementation']} {facts['python']}"
+            + (", with a GIL" if self.costs["gil"] else ", free-threaded"),
+            f"{facts['cores']:g} processes at once do the work of {self.costs['parallel']:.2f} (memory-bound:"
+            f" {self.costs['parallel_memory']:.2f}); handing over the GIL costs"
+            f" {self.costs['handoff'] * 1e6:.1f} µs, waking a thread {self.costs['wake'] * 1e6:.0f} µs",
+            "",
+            f"{'engine':<14}{'start':>10}{'per worker':>12}{'per message':>13}{'per task':>10}{'per MB':>10}",
+        ]
+        lines += [_engine_line(name, cost) for name, cost in self.costs["engines"].items() if cost]
+        lines += ["", _record_line(self.record)]
+        age = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.calibrated))
+        lines.append(f"calibrated {age}; kept in {_cache.folder()}; measure again: whichever machine --recalibrate")
+        return "\n".join(lines)
+
+
+def _engine_line(name: str, cost: Mapping[str, float]) -> str:
+    def unit(seconds: float) -> str:
+        return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.1f} µs"  # noqa: PLR2004
+
+    columns = [unit(cost.get(key, 0.0)) for key in ("start", "start_worker", "message", "task")]
+    columns.append(unit(cost.get("byte", 0.0) * 1e6))
+    return f"{name:<14}{columns[0]:>10}{columns[1]:>12}{columns[2]:>13}{columns[3]:>10}{columns[4]:>10}"
+
+
+def _record_line(record: TrackRecord | None) -> str:
+    if record is None:
+        return "no verified verdict yet: pass verify=True (or --verify) to compare forecasts with real runs"
+    return (
+        f"{record.verdicts} verified verdicts here: the best engine (within 5 %) in {record.best_chosen:.0%},"
+        f" at worst {record.worst_regret:.2f}x its time; {record.forecasts} forecasts off by"
+        f" {record.median_error:.0%} in the middle, {record.within_20:.0%} of them within 20 %"
+    )
+
+
+def facts() -> dict[str, Any]:
+    """Name what the costs belong to: processor, cores, kernel, interpreter, versions."""
+    return {
+        "cpu": _cpu(),
+        "cores": _core.usable_cores(),
+        "cores_present": os.cpu_count() or 1,
+        "kernel": f"{platform.system()} {platform.release()}",
+        "implementation": platform.python_implementation(),
+        "python": platform.python_version(),
+        "build": " ".join(platform.python_build()),
+        "executable": sys.executable,
+        "gil": _calibrate.gil_enabled(),
+        "whichever": _core.__version__,
+    }
+
+
+def machine(*, recalibrate: bool = False) -> Machine:
+    """Give this machine's costs, measuring them (under 3 s) when they are not known yet.
+
+    Args:
+        recalibrate: Measure again, for example after the machine was busy the first time.
+    """
+    known = facts()
+    name = _file_name(known)
+    with _calibrating:
+        cached = None if recalibrate else _read(name)
+        if cached is None:
+            cached = {"form": _FORM, "facts": known, "calibrated": time.time(), "costs": _calibrate.calibrate()}
+            _cache.save(name, cached)
+            _fresh[name] = cached
+    costs = cached["costs"] | {"switch_interval": sys.getswitchinterval()}
+    return Machine(facts=known, costs=costs, record=track_record(), calibrated=cached["calibrated"])
+
+
+_calibrating = threading.Lock()
+"""One calibration at a time: two would measure each other."""
+_fresh: dict[str, dict[str, Any]] = {}
+"""Costs measured by this process, by file name; guarded by `_calibrating`, for homes that cannot be written."""
+
+
+def _read(name: str) -> dict[str, Any] | None:
+    cached = _fresh.get(name) or _cache.load(name)
+    whole = cached is not None and cached.get("form") == _FORM and isinstance(cached.get("costs"), dict)
+    return cached if whole else None
+
+
+def is_calibrated() -> bool:
+    """Say whether the costs are known already, so that asking for them takes no time."""
+    return _read(_file_name(facts())) is not None
+
+
+def _file_name(known: Mapping[str, Any]) -> str:
+    text = repr(sorted(known.items()))
+    return f"costs-{known['python']}-{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}.json"
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def track_record(records: Sequence[Mapping[str, Any]] | None = None) -> TrackRecord | None:
+    """Sum up verified verdicts: all that are on record here, or those given."""
+    entries = _cache.records(RECORDS) if records is None else records
+    errors: list[float] = []
+    regrets: list[float] = []
+    for entry in entries:
+        runs = entry.get("runs", [])
+        errors += [abs(run["predicted"] - run["measured"]) / run["measured"] for run in runs if run["measured"] > 0]
+        regrets += [entry["regret"]] if "regret" in entry else []
+    if not errors or not regrets:
+        return None
+    return TrackRecord(
+        verdicts=len(regrets),
+        forecasts=len(errors),
+        median_error=statistics.median(errors),
+        within_20=sum(error <= 0.20 for error in errors) / len(errors),
+        best_chosen=sum(regret <= 1.05 for regret in regrets) / len(regrets),
+        worst_regret=max(regrets),
+    )

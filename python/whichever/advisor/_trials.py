@@ -1,0 +1,85 @@
+"""Runs engines for real: short trials on further items, and whole runs to verify."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import TYPE_CHECKING, Any
+
+from whichever.advisor._judge import Contender, Measurement, Trial
+from whichever.executors import open_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from whichever._types import Forecast
+    from whichever.executors import Outcome
+
+_SHORT_RUN_S = 0.3
+"""A whole run shorter than this is repeated: one would be noise."""
+_REPEATS = 3
+_DEADLINE_FACTOR = 3.0
+"""A trial that takes this many times longer than expected starts no further item."""
+
+
+def planned_items(contender: Contender, forecast: Forecast, tasks: int, seconds: float, left: int) -> int:
+    """Say how many items a trial should run to take about `seconds`: whole waves, at least one; 0: too few left."""
+    each = forecast.seconds / max(tasks, 1)
+    wanted = int(seconds / each) if each > 0 else left
+    waves = max(min(wanted, left) // contender.workers, 1)
+    items = waves * contender.workers
+    return items if items <= left else 0
+
+
+def run_trial(
+    fn: Callable[[Any], Any], items: Sequence[Any], contender: Contender, *, modules: Sequence[str], seconds: float
+) -> tuple[Trial, list[Outcome]]:
+    """Run `items` on one engine and time it, start-up apart.
+
+    Args:
+        fn: The task.
+        items: Items of its own, not run before.
+        contender: The engine.
+        modules: What fresh interpreters should import first.
+        seconds: What the trial is expected to take.
+    """
+    begin = time.perf_counter()
+    engine = open_engine(contender.engine, contender.workers, modules)
+    with engine:
+        opened = time.perf_counter()
+        chunksize = max(min(contender.chunksize, len(items) // contender.workers), 1)
+        deadline = time.monotonic() + _DEADLINE_FACTOR * seconds
+        outcomes = engine.run(fn, items, chunksize=chunksize, deadline=deadline)
+        done = time.perf_counter()
+    closed = time.perf_counter()
+    overhead = (opened - begin) + (closed - done)
+    return Trial(contender.engine, contender.workers, len(outcomes), done - opened, overhead), outcomes
+
+
+def verify(
+    fn: Callable[[Any], Any],
+    items: Sequence[Any],
+    forecasts: Sequence[Forecast],
+    *,
+    modules: Sequence[str],
+    progress: Callable[[str], None],
+) -> list[Measurement]:
+    """Run all items on each of the forecasts' engines, start-up and closing included; medians of short runs."""
+    seconds: dict[int, list[float]] = {k: [] for k in range(len(forecasts))}
+    for turn in range(_REPEATS):
+        for k, forecast in enumerate(forecasts):
+            if turn and min(seconds[k]) > _SHORT_RUN_S:
+                continue
+            progress(f"verifying: {forecast.engine}, {forecast.workers} workers, {len(items)} tasks")
+            seconds[k].append(_run_all(fn, items, forecast, modules))
+    return [
+        Measurement(forecast.engine, forecast.workers, statistics.median(seconds[k]))
+        for k, forecast in enumerate(forecasts)
+    ]
+
+
+def _run_all(fn: Callable[[Any], Any], items: Sequence[Any], forecast: Forecast, modules: Sequence[str]) -> float:
+    begin = time.perf_counter()
+    with open_engine(forecast.engine, forecast.workers, modules) as engine:
+        engine.run(fn, items, chunksize=forecast.chunksize)
+    return time.perf_counter() - begin
