@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Answer, Contender, Engine, Forecast, Question,
+    Answer, Contender, Engine, Forecast, Question, advice,
     forecast::{Model, ratio},
-    words,
+    reasons,
 };
 
 /// Within this of the best the simpler engine wins.
@@ -49,8 +49,8 @@ pub fn decide(question: &Question) -> Answer {
         speedup: forecasts[0].speedup,
         contenders,
         stable: stable(question, &model),
-        reasons: words::reasons(question, &model, &forecasts),
-        advice: words::advice(question, &model, &forecasts),
+        reasons: reasons::reasons(question, &model, &forecasts),
+        advice: advice::advice(question, &model, &forecasts),
         forecasts,
     }
 }

@@ -5,15 +5,17 @@
 
 #![forbid(unsafe_code)]
 
+mod advice;
 mod choose;
 mod contention;
 mod engine;
 mod forecast;
 mod ledger;
+mod phrase;
 mod question;
+mod reasons;
 mod schedule;
 mod task;
-mod words;
 
 pub use choose::{CLOSE, TIE, decide};
 pub use engine::{Costs, Engine, EngineCost};

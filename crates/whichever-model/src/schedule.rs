@@ -7,7 +7,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use crate::task::count;
 
-/// With more tasks than this per worker the last wave no longer shows.
+/// With more tasks than this the last wave no longer shows.
 const TASKS_SIMULATED: usize = 4096;
 /// Lengths are dealt as whole ticks, so that they can stand in a heap: 2^40 ticks are the mean length.
 const TICKS: f64 = 1_099_511_627_776.0;
@@ -19,7 +19,7 @@ pub(crate) fn imbalance(lengths: &[f64], tasks: u64, workers: u32, chunk: u32) -
     let chunk = usize::try_from(chunk.max(1)).unwrap_or(1);
     let Ok(all) = usize::try_from(tasks) else { return 1.0 };
     let workers = usize::try_from(workers).unwrap_or(1).max(1);
-    if all == 0 || all / chunk > TASKS_SIMULATED * workers {
+    if all == 0 || all > TASKS_SIMULATED {
         return 1.0;
     }
     let dealt = deal(lengths, all);
