@@ -1,0 +1,54 @@
+"""Takes items from the caller's iterable, a few at a time, in the caller's thread."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Feed:
+    """The items of one run, in batches.
+
+    Args:
+        items: The caller's iterable; never taken further than what can start soon.
+        chunksize: Items in a batch, at least 1.
+        deadline: ``time.monotonic()`` value after which nothing more is taken.
+    """
+
+    def __init__(self, items: Iterable[Any], chunksize: int = 1, deadline: float | None = None) -> None:
+        if chunksize < 1:
+            msg = f"chunksize must be at least 1, not {chunksize}"
+            raise ValueError(msg)
+        self._items = iter(items)
+        self._chunksize = chunksize
+        self._deadline = deadline
+        self._ended = False
+        self._error: Exception | None = None
+        self._taken = 0
+
+    def late(self) -> bool:
+        """Say whether the deadline has passed."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def take(self) -> list[tuple[int, Any]]:
+        """Return the next batch of (index, item); empty when there is none or it is too late."""
+        batch: list[tuple[int, Any]] = []
+        while len(batch) < self._chunksize and not self._ended and not self.late():
+            try:
+                item = next(self._items)
+            except StopIteration:
+                self._ended = True
+            except Exception as error:  # noqa: BLE001 - the iterable's own; what was taken before it still runs
+                self._error, self._ended = error, True
+            else:
+                batch.append((self._taken, item))
+                self._taken += 1
+        return batch
+
+    def finish(self) -> None:
+        """Raise what the iterable raised, now that the items before it are done."""
+        if self._error is not None:
+            raise self._error

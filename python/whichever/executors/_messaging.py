@@ -1,0 +1,246 @@
+"""Runs tasks on workers that are reached by messages: processes and sub-interpreters share all but their start.
+
+The caller's thread does everything itself while it waits: it sends batches, takes replies and sees workers die.
+No helper thread, queue or semaphore stands between, so Ctrl-C finds nothing to clean up but the workers.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import sys
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from whichever.errors import EngineError, EngineUnavailableError
+from whichever.executors._async import refuse_coroutine_function
+from whichever.executors._boot import search_path
+from whichever.executors._contract import Engine, Outcome
+from whichever.executors._courier import Courier, LostWorkerError
+from whichever.executors._feed import Feed
+from whichever.executors._remote.payload import dump, is_plain, load
+from whichever.executors._remote.worker import OK, RUN, TASKS, UNLOADABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - it is not raised, it explains another one as its cause
+    """The traceback of a task in another interpreter, as text."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0].rstrip()}\n"
+
+
+class MessagingEngine(Engine):
+    """Sends batches to couriers; subclasses start and stop the workers behind them."""
+
+    def __init__(self, workers: int, *, modules: Sequence[str] = ()) -> None:
+        super().__init__(workers, modules=modules)
+        self._couriers: list[Courier] = []
+        self._runs = 0
+
+    @classmethod
+    def unavailable(cls, fn: Callable[..., Any] | None = None) -> str | None:
+        """Refuse coroutine functions and what cloudpickle cannot pickle either."""
+        if fn is None:
+            return None
+        return refuse_coroutine_function(fn, cls.name) or _dump_function(fn, running_modules())[1]
+
+    def run(
+        self,
+        fn: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        chunksize: int = 1,
+        deadline: float | None = None,
+    ) -> list[Outcome]:
+        """Run the tasks; the function is pickled once, an item when it is about to start."""
+        if not self._couriers:
+            msg = f"the {self.name} engine is closed; open a new one"
+            raise EngineError(msg)
+        by_value = running_modules()
+        letter, reason = _dump_function(fn, by_value)
+        if reason := refuse_coroutine_function(fn, self.name) or reason:
+            raise EngineUnavailableError(reason)
+        feed = Feed(items, chunksize, deadline)
+        self._runs += 1
+        meta = dump((RUN, deadline, by_value, search_path(), _folder()))
+        exchange = _Exchange(feed, letter, meta, self._runs)
+        try:
+            exchange.carry_out(self._couriers)
+        except LostWorkerError as lost:
+            error = EngineError(self._describe_loss(lost.courier))
+            self.close(kill=True)
+            raise error from None
+        except BaseException:
+            self.close(kill=True)
+            raise
+        feed.finish()
+        return sorted(exchange.outcomes, key=lambda outcome: outcome.index)
+
+    @abstractmethod
+    def _describe_loss(self, courier: Courier) -> str:
+        """Say which worker ended and how."""
+
+    def _await_ready(self) -> dict[str, str]:
+        """Wait for every worker's first message; return the modules that some could not load, with the error."""
+        failed: dict[str, str] = {}
+        with _watch(self._couriers) as selector:
+            waiting = set(self._couriers)
+            while waiting:
+                for courier in _readable(selector):
+                    if (reply := courier.read()) is not None:
+                        failed |= reply[0][1]
+                        waiting.discard(courier)
+        return failed
+
+
+def running_modules() -> tuple[str, ...]:
+    """Return the modules whose top-level code has called us: a worker that imports them would run it again."""
+    names: dict[str, None] = {}
+    frame = sys._getframe()  # noqa: SLF001 - the public inspect.stack reads source files for every frame
+    while frame := frame.f_back:  # type: ignore[assignment]  # None ends the loop
+        if frame.f_code.co_name == "<module>":
+            names[str(frame.f_globals.get("__name__"))] = None
+    names.pop("__main__", None)  # always treated so
+    return tuple(names)
+
+
+def _dump_function(fn: Callable[..., Any], by_value: tuple[str, ...]) -> tuple[bytes, str | None]:
+    """Return the pickled function, or the reason why there is none."""
+    try:
+        return dump(fn, by_value), None
+    except Exception as error:  # noqa: BLE001 - what the function holds may raise anything when pickled
+        name = getattr(fn, "__qualname__", repr(fn))
+        return b"", f"{name} does not pickle: {type(error).__name__}: {error}"
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - as text, it is sent
+    except OSError:
+        return ""
+
+
+def _watch(couriers: list[Courier]) -> selectors.BaseSelector:
+    selector = selectors.DefaultSelector()
+    for courier in couriers:
+        selector.register(courier, selectors.EVENT_READ, courier)
+        if courier.death is not None:
+            selector.register(courier.death, selectors.EVENT_READ, courier)
+    return selector
+
+
+def _readable(selector: selectors.BaseSelector) -> list[Courier]:
+    """Wait; return the couriers with something to read, after writing on those that have room."""
+    found: list[Courier] = []
+    for key, events in selector.select():
+        courier: Courier = key.data
+        if key.fileobj is not courier:
+            raise LostWorkerError(courier)
+        if events & selectors.EVENT_WRITE:
+            courier.write()
+        if events & selectors.EVENT_READ:
+            found.append(courier)
+    return found
+
+
+class _Exchange:
+    """One run's messages, to and fro."""
+
+    def __init__(self, feed: Feed, letter: bytes, meta: bytes, run: int) -> None:
+        self._feed, self._letter, self._meta, self._run = feed, letter, meta, run
+        self._writing: set[Courier] = set()
+        self.outcomes: list[Outcome] = []
+
+    def carry_out(self, couriers: list[Courier]) -> None:
+        """Send batches while there are any and wait for every reply."""
+        with _watch(couriers) as selector:
+            for courier in couriers:
+                self._supply(courier, selector)
+            while any(courier.under_way for courier in couriers):
+                for courier in _readable(selector):
+                    while (reply := courier.read()) is not None:
+                        self._take(courier, *reply)
+                for courier in couriers:
+                    self._supply(courier, selector)
+
+    def _supply(self, courier: Courier, selector: selectors.BaseSelector) -> None:
+        while courier.wants_work and self._send_batch(courier):
+            pass
+        if courier.wants_to_write != (courier in self._writing):
+            self._writing ^= {courier}
+            extra = selectors.EVENT_WRITE if courier.wants_to_write else 0
+            selector.modify(courier, selectors.EVENT_READ | extra, courier)
+
+    def _send_batch(self, courier: Courier) -> bool:
+        batch = self._feed.take()
+        if not batch:
+            return False
+        indexes, blobs, bulk = self._pack(batch)
+        if indexes:
+            self._introduce(courier)
+            courier.under_way.append(indexes)
+            courier.post([dump((TASKS, bulk)), *blobs])
+        return True
+
+    def _introduce(self, courier: Courier) -> None:
+        """Tell a worker of this run before its first batch; send the function if it has another one."""
+        if courier.run != self._run:
+            courier.run = self._run
+            news = [] if courier.letter == self._letter else [self._letter]
+            courier.letter = self._letter
+            courier.post([self._meta, *news])
+
+    def _pack(self, batch: list[tuple[int, Any]]) -> tuple[list[int], list[bytes], bool]:
+        items = [item for _, item in batch]
+        if is_plain(items):
+            return [index for index, _ in batch], [dump(items)], True
+        indexes, blobs = [], []
+        for index, item in batch:
+            try:
+                blobs.append(dump(item))
+            except Exception as error:  # noqa: BLE001 - the item's own code runs here and may raise anything
+                self.outcomes.append(Outcome(index, error=error))
+            else:
+                indexes.append(index)
+        return indexes, blobs, False
+
+    def _take(self, courier: Courier, meta: list[Any], blobs: list[memoryview]) -> None:
+        if meta[0] == UNLOADABLE:
+            error = load_error(blobs[0])
+            msg = f"a worker could not load the function: {type(error).__name__}: {error}"
+            raise EngineUnavailableError(msg) from error
+        _, flags, bulk, seconds = meta
+        courier.note_seconds(seconds)
+        indexes = courier.under_way.popleft()
+        values = load(blobs[0]) if bulk else blobs
+        for index, flag, value in zip(indexes, flags, values, strict=False):  # late tasks have no flag
+            self.outcomes.append(_outcome(index, flag, value, loaded=bulk))
+
+
+def _outcome(index: int, flag: int, value: Any, *, loaded: bool) -> Outcome:
+    if loaded:
+        return Outcome(index, value)
+    if flag != OK:
+        return Outcome(index, error=load_error(value))
+    try:
+        return Outcome(index, load(value))
+    except Exception as error:  # noqa: BLE001 - the result's own code runs here and may raise anything
+        return Outcome(index, error=error)
+
+
+def load_error(blob: memoryview) -> BaseException:
+    """Return the task's exception, or a RuntimeError with its text; the far traceback is its cause."""
+    pickled, kind, text, trace = load(blob)
+    error: BaseException | None = None
+    if pickled is not None:
+        try:
+            error = load(pickled)
+        except Exception:  # noqa: BLE001 - it loaded in the worker, but need not here
+            error = None
+    if not isinstance(error, BaseException):
+        error = RuntimeError(f"{kind}: {text}")
+    error.__cause__ = RemoteTraceback(trace)
+    return error

@@ -1,0 +1,154 @@
+"""A worker: reads tasks from its descriptor, runs them, writes how each ended.
+
+Messages in: RUN (the function, sent when it is another one than before, and where to find modules), TASKS (items).
+Out: READY once, then one reply for each TASKS message. The worker ends at the end of its input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import time
+from typing import Any
+
+from .frames import Inbox, reader, send
+from .payload import dump, dump_error, is_plain, load
+
+RUN, TASKS = 0, 1
+DONE, UNLOADABLE = 0, 1  # kinds of reply
+OK, RAISED = 0, 1  # flags of tasks in a reply
+
+importing = False
+"""Set while this process loads what a task needs: a module that starts an engine when imported asks for it."""
+
+
+def load_modules(names: list[str]) -> dict[str, str]:
+    """Import `names`; return those that failed, with the error's text."""
+    global importing  # noqa: PLW0603 - a fact of the whole process
+    failed = {}
+    importing = True
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:  # noqa: BLE001 - a module may raise anything, SystemExit too
+            failed[name] = f"{type(error).__name__}: {error}"
+    importing = False
+    return failed
+
+
+def _guarded_load(blob: memoryview) -> Any:
+    global importing  # noqa: PLW0603 - a fact of the whole process
+    importing = True
+    try:
+        return load(blob)
+    finally:
+        importing = False
+
+
+class Worker:
+    """One worker's state between messages.
+
+    Args:
+        fd: A stream socket, blocking; closed at the end.
+        own_folder: Whether the working folder is this worker's alone, to follow the caller's.
+    """
+
+    def __init__(self, fd: int, *, own_folder: bool) -> None:
+        self._fd = fd
+        self._own_folder = own_folder
+        self._pid = os.getpid()
+        self._fn: Any = None
+        self._unloadable: bytes | None = None
+        self._deadline: float | None = None
+        self._by_value: tuple[str, ...] = ()
+
+    def serve(self, modules: list[str]) -> None:
+        """Load `modules`, say READY, then run what comes until the input ends."""
+        inbox, read_into = Inbox(), reader(self._fd)
+        with contextlib.suppress(OSError, EOFError):
+            send(self._fd, [dump((os.getpid(), load_modules(modules)))])
+            while True:
+                meta, *blobs = inbox.read(read_into)
+                kind, *rest = load(meta)
+                if kind == RUN:
+                    self._prepare(blobs, *rest)
+                else:
+                    send(self._fd, self._reply(blobs, *rest))
+        os.close(self._fd)
+
+    def _prepare(
+        self, blobs: list[memoryview], deadline: float | None, names: tuple[str, ...], path: list[str], folder: str
+    ) -> None:
+        self._deadline = deadline
+        sys.path[:] = path
+        if self._own_folder and folder:
+            with contextlib.suppress(OSError):
+                os.chdir(folder)
+        self._forbid(names)
+        if blobs:
+            self._unloadable = None
+            try:
+                self._fn = _guarded_load(blobs[0])
+            except BaseException as error:  # noqa: BLE001 - importing the task's module may raise anything
+                self._unloadable = dump_error(error)
+
+    def _forbid(self, names: tuple[str, ...]) -> None:
+        """Make modules whose code is running at the caller's unimportable: it would run the program again."""
+        for name in set(self._by_value) - set(names):
+            if sys.modules.get(name, self) is None:
+                del sys.modules[name]
+        for name in names:
+            sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None is how the import system says no
+        self._by_value = names
+
+    def _reply(self, blobs: list[memoryview], bulk: bool) -> list[bytes]:  # noqa: FBT001 - a field of the message
+        if self._unloadable is not None:
+            return [dump((UNLOADABLE,)), self._unloadable]
+        start = time.perf_counter()
+        flags, values = self._run(load(blobs[0]) if bulk else blobs, loaded=bulk)
+        seconds = time.perf_counter() - start
+        flush()
+        if is_plain(values) and not any(flags):
+            return [dump((DONE, bytes(flags), True, seconds)), dump(values)]
+        replies = [self._dump_result(flags, index, value) for index, value in enumerate(values)]
+        return [dump((DONE, bytes(flags), False, seconds)), *replies]
+
+    def _run(self, items: list[Any], *, loaded: bool) -> tuple[bytearray, list[Any]]:
+        flags, values = bytearray(), []
+        for item in items:
+            if self._deadline is not None and time.monotonic() >= self._deadline:
+                break
+            try:
+                values.append(self._fn(item if loaded else _guarded_load(item)))
+                flags.append(OK)
+                self._leave_if_forked(0)
+            except BaseException as error:  # noqa: BLE001 - SystemExit of a task ends the task, not the worker
+                self._leave_if_forked(error.code if isinstance(error, SystemExit) else 1)
+                values.append(error)
+                flags.append(RAISED)
+        return flags, values
+
+    def _leave_if_forked(self, code: Any) -> None:
+        """End the copy of this process that a task made by forking: it must not answer in our name."""
+        if os.getpid() != self._pid:
+            flush()
+            os._exit(code if isinstance(code, int) else int(code is not None))
+
+    @staticmethod
+    def _dump_result(flags: bytearray, index: int, value: Any) -> bytes:
+        if flags[index] == RAISED:
+            return dump_error(value)
+        try:
+            return dump(value)
+        except Exception as error:  # noqa: BLE001 - the value's own code runs here and may raise anything
+            flags[index] = RAISED
+            return dump_error(error)
+
+
+def flush() -> None:
+    """Write out what tasks printed: a worker may be killed at any later time."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, replaced or None
+            stream.flush()
