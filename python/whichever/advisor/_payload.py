@@ -1,0 +1,244 @@
+"""What arguments and results weigh and cost on their way into another process and back.
+
+Pickles as the processes engine does: protocol 5, in band, cloudpickle where that refuses. Small values are
+measured by pickling and loading them for real, tiny ones repeatedly. Large ones never exist twice: they are
+pickled into a sink that copies a few MiB at a time and forgets them; a long list, string or array is
+measured on its beginning and scaled up. Loading something that large is scaled up from a part, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pickle
+import statistics
+import sys
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_VALUES = 3  # measured of the arguments, and of the results
+_SECONDS = 0.3  # for each of the two; one value is always measured
+_WHOLE_BYTES = 8 << 20  # a longer pickle is not kept in memory
+_PART_BYTES = 4 << 20
+_FIRST_PART = 1024  # elements; doubled until the part is long enough to judge by
+_PIECE_BYTES = 4 << 20  # copied at once; large enough to need fresh pages, as a whole pickle would
+_TINY_SECONDS = 0.0005
+_REPEATS = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """What one task sends and gets, on average.
+
+    Attributes:
+        in_bytes: Pickled size of the argument; None when it does not pickle.
+        out_bytes: Pickled size of the result; None when it does not pickle.
+        pickle_in: Seconds to pickle the argument.
+        unpickle_in: Seconds to load it again.
+        pickle_out: Seconds to pickle the result.
+        unpickle_out: Seconds to load it again.
+        fn_bytes: Pickled size of the function itself, with what it closes over; None when it does not pickle.
+        exact: Whether every value was measured as a whole; else sizes and seconds are scaled up from a part.
+        error: Why something does not pickle or load, in words; None when all does.
+    """
+
+    in_bytes: int | None = None
+    out_bytes: int | None = None
+    pickle_in: float = 0.0
+    unpickle_in: float = 0.0
+    pickle_out: float = 0.0
+    unpickle_out: float = 0.0
+    fn_bytes: int | None = None
+    exact: bool = True
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    size: int
+    pickle: float
+    unpickle: float
+    exact: bool = True
+
+
+def measure_payload(fn: Callable[..., Any], items: Sequence[Any], results: Sequence[Any]) -> Payload:
+    """Measure the payload of ``fn(item)`` on a few of `items` and of the `results` they gave.
+
+    Never raises on account of the values: what does not pickle is named in `Payload.error`.
+    """
+    payload = Payload()
+    try:
+        payload = replace(payload, fn_bytes=_size(fn))
+    except Exception as error:  # noqa: BLE001 -- a user's pickling may raise anything
+        payload = replace(payload, error=_words("the function", error))
+    try:
+        cost = _mean(items)
+        payload = replace(
+            payload, in_bytes=cost.size, pickle_in=cost.pickle, unpickle_in=cost.unpickle, exact=cost.exact
+        )
+    except Exception as error:  # noqa: BLE001 -- as above
+        payload = replace(payload, error=payload.error or _words("an argument", error))
+    try:
+        cost = _mean(results)
+        exact = payload.exact and cost.exact
+        payload = replace(
+            payload, out_bytes=cost.size, pickle_out=cost.pickle, unpickle_out=cost.unpickle, exact=exact
+        )
+    except Exception as error:  # noqa: BLE001 -- as above
+        payload = replace(payload, error=payload.error or _words("a result", error))
+    return payload
+
+
+class _TooLongError(Exception):
+    """The pickle is longer than the sink is to keep, or takes too long."""
+
+
+class _Measure:
+    """A file that counts; it keeps what is written up to `keep` bytes, and copies and forgets the rest."""
+
+    def __init__(self, *, keep: int, stop: int | None = None, seconds: float | None = None) -> None:
+        self._keep, self._stop = keep, stop
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._kept = io.BytesIO()
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        if self.size + view.nbytes <= self._keep:
+            self._kept.write(view)
+        else:
+            for start in range(0, view.nbytes, _PIECE_BYTES):
+                bytes(view[start : start + _PIECE_BYTES])
+        self.size += view.nbytes
+        late = self._deadline is not None and time.monotonic() > self._deadline
+        if late or (self._stop is not None and self.size > self._stop):
+            raise _TooLongError
+        return view.nbytes
+
+    def kept(self) -> bytes | None:
+        return self._kept.getvalue() if self.size <= self._keep else None
+
+
+def _mean(values: Sequence[Any]) -> _Cost:
+    costs: list[_Cost] = []
+    started = time.monotonic()
+    for value in values[:: max(1, len(values) // _VALUES)][:_VALUES]:
+        if costs and time.monotonic() - started > _SECONDS:
+            break
+        costs.append(_cost(value))
+    if not costs:
+        return _Cost(0, 0.0, 0.0)
+    return _Cost(
+        round(statistics.fmean(cost.size for cost in costs)),
+        statistics.fmean(cost.pickle for cost in costs),
+        statistics.fmean(cost.unpickle for cost in costs),
+        all(cost.exact for cost in costs),
+    )
+
+
+def _cost(value: Any) -> _Cost:
+    pickler = _pickler_for(value)
+    try:
+        return _whole(value, pickler)
+    except _TooLongError:
+        part = _long_part(value, pickler)
+    if part is not None:
+        return part
+    return _counted(value, pickler)
+
+
+def _pickler_for(value: Any) -> Any:
+    """Choose plain pickle, or cloudpickle where plain pickle refuses."""
+    try:
+        _dump(value, pickle.Pickler, _Measure(keep=0, stop=_WHOLE_BYTES, seconds=_SECONDS))
+    except _TooLongError:
+        return pickle.Pickler
+    except Exception:  # noqa: BLE001 -- whatever it refuses with, cloudpickle has the last word
+        return cloudpickle.Pickler
+    return pickle.Pickler
+
+
+def _dump(value: Any, pickler: Any, sink: _Measure) -> float:
+    started = time.perf_counter()
+    pickler(sink, 5).dump(value)
+    return time.perf_counter() - started
+
+
+def _whole(value: Any, pickler: Any) -> _Cost:
+    sink = _Measure(keep=_WHOLE_BYTES, stop=_WHOLE_BYTES, seconds=2 * _SECONDS)
+    pickle_seconds = _dump(value, pickler, sink)
+    data = sink.kept() or b""
+    unpickle_seconds = _load(data)
+    if pickle_seconds + unpickle_seconds < _TINY_SECONDS:
+        pickle_seconds = statistics.median(_dump_bytes(value, pickler) for _ in range(_REPEATS))
+        unpickle_seconds = statistics.median(_load(data) for _ in range(_REPEATS))
+    return _Cost(sink.size, pickle_seconds, unpickle_seconds)
+
+
+def _dump_bytes(value: Any, pickler: Any) -> float:
+    started = time.perf_counter()
+    if pickler is pickle.Pickler:
+        pickle.dumps(value, 5)
+    else:
+        cloudpickle.dumps(value, 5)
+    return time.perf_counter() - started
+
+
+def _load(data: bytes) -> float:
+    started = time.perf_counter()
+    loaded = pickle.loads(data)  # noqa: S301 -- pickled a moment ago, in this process
+    seconds = time.perf_counter() - started
+    del loaded
+    return seconds
+
+
+def _long_part(value: Any, pickler: Any) -> _Cost | None:
+    """Measure the beginning of a long sequence and scale it up; None where there is no such thing."""
+    if not _can_be_cut(value):
+        return None
+    length, count = len(value), min(_FIRST_PART, len(value) - 1)
+    while 0 < count < length:
+        try:
+            cost = _whole(value[:count], pickler)
+        except _TooLongError:
+            return None  # few parts, each of them huge
+        if cost.size >= _PART_BYTES // 2 or 2 * count >= length:
+            factor = length / count
+            return _Cost(round(cost.size * factor), cost.pickle * factor, cost.unpickle * factor, exact=False)
+        count = min(length // 2, count * max(2, _PART_BYTES // (cost.size + 1)))
+    return None
+
+
+def _can_be_cut(value: Any) -> bool:
+    if type(value) in (list, tuple, str, bytes, bytearray):
+        return True
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(value) is numpy.ndarray and value.ndim > 0
+
+
+def _counted(value: Any, pickler: Any) -> _Cost:
+    """Count a huge pickle without keeping it; loading is taken to last as long as pickling."""
+    sink = _Measure(keep=0, seconds=4 * _SECONDS)
+    started = time.perf_counter()
+    with contextlib.suppress(_TooLongError):  # what was counted until then is a lower bound
+        _dump(value, pickler, sink)
+    seconds = time.perf_counter() - started
+    return _Cost(sink.size, seconds, seconds, exact=False)
+
+
+def _size(fn: Any) -> int:
+    sink = _Measure(keep=0, seconds=_SECONDS)
+    with contextlib.suppress(_TooLongError):
+        # by cloudpickle, which takes functions of __main__ and lambdas by value as the engine must
+        _dump(fn, cloudpickle.Pickler, sink)
+    return sink.size
+
+
+def _words(what: str, error: Exception) -> str:
+    return f"{what} does not pickle and load again ({type(error).__name__}: {error})"[:300]

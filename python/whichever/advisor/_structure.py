@@ -1,0 +1,90 @@
+"""Compare two pickled streams by what they hold, where their bytes differ for no reason that matters.
+
+The order of a set's or a dict's entries is such a reason. Nothing of the user's runs: classes and functions
+that the streams name are replaced by plain nodes, which record what they would have been built from.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+from typing import Any, TypeAlias
+
+Pickled: TypeAlias = tuple[bytes, tuple[bytes, ...]]
+"""A stream, and what stands for each of its out-of-band buffers."""
+
+
+def same_structure(one: Pickled, other: Pickled) -> bool:
+    """Whether two streams hold equal values of equal types. False when one cannot be read."""
+    try:
+        return _same(_load(one), _load(other))
+    except Exception:  # noqa: BLE001 -- too deep, or a stream that was cut off
+        return False
+
+
+def _load(pickled: Pickled) -> Any:
+    stream, buffers = pickled
+    return _Unpickler(io.BytesIO(stream), buffers=buffers).load()
+
+
+class _Node:
+    """Stands for an instance of a class that the stream names."""
+
+    name = ""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> _Node:
+        self = super().__new__(cls)
+        self.args, self.kwargs = args, kwargs
+        self.state: Any = None
+        self.items: list[Any] = []
+        self.mapping: dict[Any, Any] = {}
+        return self
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def append(self, item: Any) -> None:
+        self.items.append(item)
+
+    def extend(self, items: Any) -> None:
+        self.items.extend(items)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.mapping[key] = value
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Node) or self.name != other.name:
+            return False
+        return _same(self.content(), other.content())
+
+    def content(self) -> tuple[Any, ...]:
+        return self.args, self.kwargs, self.state, self.items, self.mapping
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        return type("_Node", (_Node,), {"name": f"{module}.{name}"})
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, _Node):
+        return one == other
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, float):
+        return one == other or (math.isnan(one) and math.isnan(other))
+    return bool(one == other)
