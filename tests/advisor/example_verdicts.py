@@ -1,4 +1,4 @@
-"""Verdicts as the advisor gives them, one for each case that people meet; the tests of every view share them."""
+"""Verdicts as the advisor gives them, one for each case that people meet; all views are tested on them."""
 
 import dataclasses
 
@@ -45,7 +45,14 @@ def _ledger(**changes):
 def _forecast(engine, workers, seconds, speedup, limit, *, spread=0.06, **more):
     low, high = seconds * (1 - spread), seconds * (1 + 1.4 * spread)
     return Forecast(
-        engine=engine, workers=workers, seconds=seconds, low=low, high=high, speedup=speedup, limit=limit, **more
+        engine=engine,
+        workers=workers,
+        seconds=seconds,
+        low=low,
+        high=high,
+        speedup=speedup,
+        limit=limit,
+        **more,
     )
 
 
@@ -114,10 +121,12 @@ def serial_wins_over_payload():
         samples=tuple((list(range(1_000_000)), 499_999_500_000) for _ in range(2)),
         excluded={"async": "not a coroutine function"},
         reasons=(
-            "Pickling a part takes 64 ms, three times as long as adding it up: processes would be 9.1x slower.",
+            "Pickling a part takes 64 ms, three times its sum: processes would be 9.1x slower.",
             "Adding Python ints holds the GIL, so threads give nothing.",
         ),
-        advice=("Keep the numbers in a shared array and send index ranges: the payload falls to a few bytes.",),
+        advice=(
+            "Keep the numbers in a shared array and send index ranges: the payload falls to a few bytes.",
+        ),
         tasks=8,
         machine=MACHINE,
     )
@@ -162,7 +171,9 @@ def some_tasks_raised():
         processes_win(),
         name="<lambda>",
         failures=(
-            Failure(index=1, item=item, error=ValueError("bad \x1b[31mred\x1b[0m [bold]text[/bold]\nsecond line")),
+            Failure(
+                index=1, item=item, error=ValueError("bad \x1b[31mred\x1b[0m [bold]text[/bold]\nsecond line")
+            ),
             Failure(index=4, item="\udcff", error=KeyError()),
         ),
         reasons=("</style><img src=x onerror=alert(1)> & [/] \u202eback", "two"),
@@ -179,9 +190,17 @@ def free_threaded():
         workers=2,
         speedup=1.93,
         ledger=_ledger(
-            held=0.0, released=0.1505, waiting=0.0, queued=0.0015, gil=False, unknown=("the GIL holder: no GIL",)
+            held=0.0,
+            released=0.1505,
+            waiting=0.0,
+            queued=0.0015,
+            gil=False,
+            unknown=("the GIL holder: no GIL",),
         ),
-        forecasts=(_forecast("threads", 2, 15.7, 1.93, "cores"), _forecast("serial", 1, 30.4, 1.0, "nothing")),
+        forecasts=(
+            _forecast("threads", 2, 15.7, 1.93, "cores"),
+            _forecast("serial", 1, 30.4, 1.0, "nothing"),
+        ),
         samples=((1, 1),),
         tasks=200,
         timeline=(TimelineSpan(start=0.0, seconds=0.15, thread="MainThread", state="released"),),

@@ -23,8 +23,11 @@ WIDTH = 720
 _LOG_FROM = 8.0
 """A ratio of largest to smallest value from which the axis of seconds is logarithmic."""
 
-_DODGE = 11.0
-"""Distance between engines that share a worker count, so that their intervals do not cover each other."""
+_DODGE = 20.0
+"""Distance between engines that share a worker count, so that their marks do not cover each other."""
+
+_DODGE_SHARE = 0.75
+"""Of the room that a worker count has, how much its engines may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,11 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One forecast in the chart; `measured` is the height of the measured point, or None."""
+    """One forecast in the chart; `measured` is the height of the measured point at `beside`, or None."""
 
     forecast: Forecast
     x: float
+    beside: float
     y: float
     low: float
     high: float
@@ -80,9 +84,9 @@ class ForecastChart:
     serial_y: float | None
     left: float = 64.0
     right: float = WIDTH - 16.0
-    top: float = 16.0
-    bottom: float = 284.0
-    height: float = 328.0
+    top: float = 34.0
+    bottom: float = 304.0
+    height: float = 354.0
 
 
 def ledger_bar(ledger: Ledger) -> tuple[Segment, ...]:
@@ -104,21 +108,18 @@ def forecast_chart(verdict: VerdictData) -> ForecastChart | None:
         return None
     frame = ForecastChart((), (), (), None)
     scale = SecondsScale.over(_values(shown), frame.bottom, frame.top)
-    counts = sorted({f.workers for f in shown})
-    step = (frame.right - frame.left) / len(counts)
-    places = {count: frame.left + step * (i + 0.5) for i, count in enumerate(counts)}
-    engines = [name for name in ENGINE_NAMES if any(f.engine == name for f in shown)]
+    places = _places(shown, frame)
     chosen = wording.chosen_forecast(verdict)
     series = []
-    for i, engine in enumerate(engines):
-        shift = (i - (len(engines) - 1) / 2) * _DODGE
+    for engine in ENGINE_NAMES:
         own = sorted((f for f in shown if f.engine == engine), key=lambda f: f.workers)
-        marks = tuple(_mark(f, places[f.workers] + shift, scale, chosen=f is chosen) for f in own)
-        series.append(Series(engine, marks))
+        marks = tuple(_mark(f, scale, places[f.workers], chosen=f is chosen) for f in own)
+        if marks:
+            series.append(Series(engine, marks))
     serial = wording.serial_forecast(verdict)
     return ForecastChart(
         series=tuple(series),
-        workers=tuple(Tick(x, str(count)) for count, x in places.items()),
+        workers=tuple(Tick(place.centre, str(count)) for count, place in places.items()),
         seconds=scale.ticks(),
         serial_y=scale.at(serial.seconds) if serial in shown and serial is not None else None,
     )
@@ -129,10 +130,42 @@ def _values(forecasts: Iterable[Forecast]) -> list[float]:
     return [v for v in values if math.isfinite(v) and v > 0]
 
 
-def _mark(forecast: Forecast, x: float, scale: SecondsScale, *, chosen: bool) -> Mark:
-    measured = None if forecast.measured is None else scale.at(forecast.measured)
-    low, high = scale.at(forecast.low), scale.at(forecast.high)
-    return Mark(forecast, x, scale.at(forecast.seconds), low, high, measured, chosen)
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a worker count stands on the axis, and which engines share it."""
+
+    centre: float
+    engines: tuple[str, ...]
+    dodge: float
+
+    def x(self, engine: str) -> float:
+        return self.centre + (self.engines.index(engine) - (len(self.engines) - 1) / 2) * self.dodge
+
+
+def _places(forecasts: Sequence[Forecast], frame: ForecastChart) -> dict[int, _Place]:
+    counts = sorted({f.workers for f in forecasts})
+    step = (frame.right - frame.left) / len(counts)
+    places = {}
+    for i, count in enumerate(counts):
+        there = {f.engine for f in forecasts if f.workers == count}
+        engines = tuple(name for name in ENGINE_NAMES if name in there)
+        dodge = min(_DODGE, _DODGE_SHARE * step / len(engines))
+        places[count] = _Place(frame.left + step * (i + 0.5), engines, dodge)
+    return places
+
+
+def _mark(forecast: Forecast, scale: SecondsScale, place: _Place, *, chosen: bool) -> Mark:
+    x = place.x(forecast.engine)
+    return Mark(
+        forecast=forecast,
+        x=x,
+        beside=x + place.dodge / 2,
+        y=scale.at(forecast.seconds),
+        low=scale.at(forecast.low),
+        high=scale.at(forecast.high),
+        measured=None if forecast.measured is None else scale.at(forecast.measured),
+        chosen=chosen,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def _finalize(value: Any) -> Any:  # noqa: ANN401 - Jinja hands over whatever an
 def _context(verdict: VerdictData) -> dict[str, Any]:
     return {
         "verdict": verdict,
-        "headline": wording.headline(verdict),
+        "answer": wording.answer(verdict),
         "subject": wording.subject(verdict),
         "ranked": wording.ranked(verdict),
         "chosen": wording.chosen_forecast(verdict),
@@ -85,6 +85,7 @@ def _context(verdict: VerdictData) -> dict[str, Any]:
         "facts": list(_facts(verdict.machine)),
         "failures": wording.failures_text(verdict) if verdict.failures else "",
         "measured": any(f.measured is not None for f in verdict.forecasts),
+        "tried": any(f.trial is not None for f in verdict.forecasts),
     }
 
 

@@ -10,7 +10,8 @@ import dataclasses
 import json
 import math
 import reprlib
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from whichever._core import __version__
@@ -95,11 +96,11 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - from anything to anything that 
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, Set):
-        return sorted(map(str, value))
+    if isinstance(value, AbstractSet):
+        value = sorted(value, key=str)
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
         return [_plain(entry) for entry in value]
     return short_repr(value)

@@ -30,7 +30,7 @@ _MOST_SENTENCES = 4
 _ROOM_FOR_INTERVALS = 78
 """Columns from which on the 80 % intervals are shown."""
 
-_ASCII = str.maketrans({"→": ">", "·": "|", "–": "-", "µ": "u", "…": "..."})
+_ASCII = str.maketrans({"→": ">", "·": "|", "\N{EN DASH}": "-", "µ": "u", "…": "..."})
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +143,9 @@ def _sentences(label: str, field: str, sentences: tuple[str, ...]) -> Iterator[t
     for sentence in sentences[:_MOST_SENTENCES]:
         yield label, wording.clean(sentence)
         label = ""
-    if hidden := len(sentences) - _MOST_SENTENCES:
-        if hidden > 0:
-            yield "", f"… {hidden} more in verdict.{field}"
+    hidden = len(sentences) - _MOST_SENTENCES
+    if hidden > 0:
+        yield "", f"… {hidden} more in verdict.{field}"
 
 
 def ledger_line(verdict: VerdictData) -> str:

@@ -122,7 +122,10 @@ def _columns(spans: Iterable[TimelineSpan], start: float, step: float) -> list[d
 
 def _path(heights: Sequence[float], levels: Sequence[float], y: float) -> str:
     """Draw equal neighbours as one box, standing on what lies below them."""
-    boxes = [(round(y + _ROW - level - height, 1), round(height, 1)) for height, level in zip(heights, levels, strict=True)]
+    boxes = [
+        (round(y + _ROW - level - height, 1), round(height, 1))
+        for height, level in zip(heights, levels, strict=True)
+    ]
     drawn: list[str] = []
     x = _LEFT
     for (top, height), run in groupby(boxes):

@@ -29,8 +29,8 @@ _NARROWEST = 40
 class Verdict(VerdictData):
     """Which engine to use, how much faster it will be, and why.
 
-    ``print(verdict)`` is a table, ``verdict.save("x.html")`` a report, ``verdict.save("x.json")`` the figures.
-    The attributes are those of `VerdictData`.
+    ``print(verdict)`` is a table, ``verdict.save("x.html")`` a report, ``verdict.save("x.json")`` its data;
+    the attributes are those of `VerdictData`.
     """
 
     def table(self, *, width: int | None = None, color: bool | None = None) -> str:
@@ -120,5 +120,6 @@ def _write_whole(target: Path, text: str) -> None:
             with suppress(OSError):
                 part.unlink()
     except OSError as error:
-        msg = f"cannot save the verdict to {str(target)!r}: {error.strerror} ({str(real.parent)!r} must be a writable folder)"
+        why = f"{error.strerror} ({str(real.parent)!r} must be a folder that can be written to)"
+        msg = f"cannot save the verdict to {str(target)!r}: {why}"
         raise type(error)(error.errno, msg) from error

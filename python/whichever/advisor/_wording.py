@@ -23,9 +23,8 @@ LIMITS: dict[str, str] = {
     "overhead": "handing out the tasks takes as long as doing them",
     "child": "child processes take the cores",
     "tail": "the longest task runs alone at the end",
-    "nothing": "nothing: the work itself",
 }
-"""What each limit word means, for people."""
+"""What each limit word means, for people; ``nothing`` needs no explanation."""
 
 STATES: dict[str, str] = {
     "held": "Python code, holding the GIL",
@@ -55,7 +54,7 @@ _UNITS: tuple[tuple[float, float, str], ...] = (
     (1e-6, 1e-6, "µs"),
     (0.0, 1e-9, "ns"),
 )
-"""(from how many seconds on, seconds per unit, unit): '280 s' and '290 min' read better than '4.67 min', '4.83 h'."""
+"""(from how many seconds on, seconds per unit, unit): '280 s' reads better than '4.67 min'."""
 
 SMALLEST_SHARE = 0.005
 """Parts of the ledger below this share are left out where space is short."""
@@ -122,7 +121,7 @@ def tick_text(seconds: float) -> str:
 
 
 def interval_text(low: float, high: float) -> str:
-    """Say an interval in the unit of its upper end: '15.1–17.8 s'."""
+    """Say an interval in the unit of its upper end: from 15.1 to 17.8 s."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return "unknown"
     scale, unit = _unit(high)
@@ -162,7 +161,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def choice_text(engine: str, workers: int) -> str:
-    """Say an engine and its workers: 'processes with 2 workers', 'async with 64 tasks in flight', 'serial'."""
+    """Say an engine and its workers: 'processes with 2 workers', 'async with 64 tasks in flight'."""
     if engine == "serial":
         return "serial"
     if engine == "async":
@@ -234,24 +233,30 @@ def ranked(verdict: VerdictData) -> list[Forecast]:
 
 def headline(verdict: VerdictData) -> str:
     """Say the answer in one line."""
+    return " ".join(filter(None, answer(verdict)))
+
+
+def answer(verdict: VerdictData) -> tuple[str, str]:
+    """Say the answer, and apart from it what stands behind it in brackets (empty when there is nothing)."""
     if verdict.engine == "serial":
-        return _serial_headline(verdict)
+        return _serial_answer(verdict)
     choice = choice_text(verdict.engine, verdict.workers)
     speedup = speedup_text(verdict.speedup)
     compared = "as fast as serial" if speedup == "as fast" else f"{speedup} than serial"
     chosen = chosen_forecast(verdict)
-    return f"{choice}, {compared}" + (f" (limit: {clean(chosen.limit)})" if chosen else "")
+    return f"{choice}, {compared}", f"(limit: {clean(chosen.limit)})" if chosen else ""
 
 
-def _serial_headline(verdict: VerdictData) -> str:
+def _serial_answer(verdict: VerdictData) -> tuple[str, str]:
     best: dict[str, str] = {}
     for forecast in ranked(verdict):
         if forecast.engine != "serial":
             best.setdefault(forecast.engine, speedup_text(best_speedup(verdict, forecast)))
     if not best:
-        return "serial, no other engine can run this"
-    answer = "no engine is worth it" if any(s.endswith("faster") for s in best.values()) else "no engine is faster"
-    return f"serial, {answer} ({', '.join(f'{engine} {speedup}' for engine, speedup in best.items())})"
+        return "serial, no other engine can run this", ""
+    faster = any(speedup.endswith("faster") for speedup in best.values())
+    others = ", ".join(f"{engine} {speedup}" for engine, speedup in best.items())
+    return f"serial, no engine is {'worth it' if faster else 'faster'}", f"({others})"
 
 
 def subject(verdict: VerdictData) -> str:
@@ -267,4 +272,6 @@ def failures_text(verdict: VerdictData) -> str:
     first = verdict.failures[0]
     error = f"{type(first.error).__name__}: {first.error}".removesuffix(": ")
     ran = len(verdict.failures) + len(verdict.samples)
-    return f"{len(verdict.failures)} of {plural(ran, 'sampled task')} raised; item {first.index}: {clean(error)}"
+    return (
+        f"{len(verdict.failures)} of {plural(ran, 'sampled task')} raised; item {first.index}: {clean(error)}"
+    )
