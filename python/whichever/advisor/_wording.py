@@ -1,0 +1,277 @@
+"""The words and units that the table, the report and the notebook share, so that all three say the same.
+
+Guarantee: every function takes plain values and returns text that is safe to print (`clean`); nothing here
+decides anything. Seconds come in as floats and go out with three significant digits in a unit people read.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from whichever._types import BLOCKED_KINDS
+
+if TYPE_CHECKING:
+    from whichever._types import Forecast, Ledger, VerdictData
+
+LIMITS: dict[str, str] = {
+    "gil": "one thread at a time holds the GIL",
+    "cores": "all usable cores are busy",
+    "payload": "moving arguments and results between processes costs more than it saves",
+    "wait": "tasks wait, and only so many wait at once",
+    "overhead": "handing out the tasks takes as long as doing them",
+    "child": "child processes take the cores",
+    "tail": "the longest task runs alone at the end",
+}
+"""What each limit word means, for people; ``nothing`` needs no explanation."""
+
+STATES: dict[str, str] = {
+    "held": "Python code, holding the GIL",
+    "released": "native code on a core, GIL released",
+    "waiting": "waiting for the GIL",
+    "queued": "ready to run, but the cores were taken",
+}
+"""What each state means; a blocked state says its kind in its own name."""
+
+_BLOCKED: dict[str, str] = {
+    "network": "off-CPU: a socket",
+    "file": "off-CPU: a file or a disk",
+    "pipe": "off-CPU: a pipe",
+    "lock": "off-CPU: a lock other than the GIL",
+    "sleep": "off-CPU: asleep",
+    "poll": "off-CPU: waiting for several descriptors",
+    "child": "off-CPU: waiting for a child process",
+    "terminal": "off-CPU: a terminal",
+    "unknown": "off-CPU: in a call that cannot be told",
+}
+
+_UNITS: tuple[tuple[float, float, str], ...] = (
+    (18_000.0, 3600.0, "h"),
+    (300.0, 60.0, "min"),
+    (1.0, 1.0, "s"),
+    (1e-3, 1e-3, "ms"),
+    (1e-6, 1e-6, "µs"),
+    (0.0, 1e-9, "ns"),
+)
+"""(from how many seconds on, seconds per unit, unit): '280 s' reads better than '4.67 min'."""
+
+SMALLEST_SHARE = 0.005
+"""Parts of the ledger below this share are left out where space is short."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPart:
+    """One part of a ledger, ready to be shown.
+
+    Attributes:
+        state: held, released, waiting, queued or blocked:KIND.
+        label: A short name, such as "blocked: network".
+        meaning: The same in a few words.
+        seconds: Mean per task.
+        share: Of wall time, 0 to 1.
+        standard_error: One standard error of `seconds`.
+    """
+
+    state: str
+    label: str
+    meaning: str
+    seconds: float
+    share: float
+    standard_error: float
+
+
+def clean(text: object) -> str:
+    """Return `text` on one line, with control characters, surrogates and direction marks spelt out."""
+    joined = " ".join(str(text).split())
+    if joined.isprintable():
+        return joined
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in joined)
+
+
+def _unit(seconds: float) -> tuple[float, str]:
+    size = float(f"{abs(seconds):.3g}")
+    return next((scale, unit) for least, scale, unit in _UNITS if size >= least)
+
+
+def _digits(value: float) -> str:
+    """Write three significant digits, trailing zeros included, so that columns of numbers line up."""
+    size = abs(value)
+    return f"{value:.{0 if size >= 99.95 else 1 if size >= 9.995 else 2}f}"  # noqa: PLR2004 - where a digit moves
+
+
+def seconds_text(seconds: float | None) -> str:
+    """Say a length of time: '152 ms', '16.2 s', '12.5 min'."""
+    if seconds is None:
+        return "-"
+    if not math.isfinite(seconds):
+        return "unknown"
+    if seconds == 0:
+        return "0 s"
+    scale, unit = _unit(seconds)
+    return f"{_digits(seconds / scale)} {unit}"
+
+
+def tick_text(seconds: float) -> str:
+    """Say a round length of time on an axis: '5 s', '250 ms'."""
+    if seconds == 0:
+        return "0"
+    scale, unit = _unit(seconds)
+    return f"{seconds / scale:.3g} {unit}"
+
+
+def interval_text(low: float, high: float) -> str:
+    """Say an interval in the unit of its upper end: from 15.1 to 17.8 s."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "unknown"
+    scale, unit = _unit(high)
+    return f"{_digits(low / scale)}\N{EN DASH}{_digits(high / scale)} {unit}"
+
+
+def speedup_text(speedup: float) -> str:
+    """Say a speed-up in words: '1.9x faster', '9.1x slower', 'as fast'."""
+    if not math.isfinite(speedup) or speedup <= 0:
+        return "unknown"
+    factor = max(speedup, 1 / speedup)
+    number = f"{factor:.1f}" if factor < 9.95 else f"{factor:.0f}"  # noqa: PLR2004 - two digits are enough
+    if number == "1.0":
+        return "as fast"
+    return f"{number}x {'faster' if speedup > 1 else 'slower'}"
+
+
+def percent_text(share: float) -> str:
+    """Say a share: '71 %', '0.6 %'."""
+    percent = 100 * share
+    return f"{percent:.1f} %" if 0 < percent < 0.95 else f"{percent:.0f} %"  # noqa: PLR2004 - from 0.95 on it rounds to 1
+
+
+def bytes_text(count: int | None) -> str:
+    """Say a number of bytes: '8.4 MB'; a payload of None does not pickle."""
+    if count is None:
+        return "does not pickle"
+    for scale, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= scale:
+            return f"{_digits(count / scale)} {unit}"
+    return f"{count} B"
+
+
+def plural(count: int, noun: str) -> str:
+    """Say a count with its noun: '1 worker', '2 workers', '12,000 tasks'."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def choice_text(engine: str, workers: int) -> str:
+    """Say an engine and its workers: 'processes with 2 workers', 'async with 64 tasks in flight'."""
+    if engine == "serial":
+        return "serial"
+    if engine == "async":
+        return f"async with {plural(workers, 'task')} in flight"
+    return f"{engine} with {plural(workers, 'worker')}"
+
+
+def state_label(state: str, *, gil: bool) -> str:
+    """Name a state in a word or two; what a free-threaded build does on a core is 'running'."""
+    if state == "released" and not gil:
+        return "running"
+    return clean(state.replace(":", ": "))
+
+
+def state_meaning(state: str, *, gil: bool) -> str:
+    """Explain a state in a few words."""
+    if state == "released" and not gil:
+        return "on a core, Python or native (there is no GIL)"
+    if state in STATES:
+        return STATES[state]
+    return _BLOCKED.get(state.removeprefix("blocked:"), "off-CPU")
+
+
+def ledger_parts(ledger: Ledger) -> tuple[LedgerPart, ...]:
+    """Split a ledger into its parts: the four states first, then each blocked kind that occurred."""
+    seconds = {state: getattr(ledger, state) for state in STATES}
+    known = [kind for kind in BLOCKED_KINDS if kind in ledger.blocked]
+    seconds |= {f"blocked:{kind}": ledger.blocked[kind] for kind in known}
+    whole = ledger.wall or sum(seconds.values()) or 1.0
+    return tuple(
+        LedgerPart(
+            state=state,
+            label=state_label(state, gil=ledger.gil),
+            meaning=state_meaning(state, gil=ledger.gil),
+            seconds=value,
+            share=value / whole,
+            standard_error=ledger.standard_error.get(state.removeprefix("blocked:"), 0.0),
+        )
+        for state, value in seconds.items()
+    )
+
+
+def serial_forecast(verdict: VerdictData) -> Forecast | None:
+    """Find the forecast that the others are compared with."""
+    return next((f for f in verdict.forecasts if f.engine == "serial"), None)
+
+
+def chosen_forecast(verdict: VerdictData) -> Forecast | None:
+    """Find the forecast of the engine and worker count that the verdict names."""
+    wanted = (verdict.engine, verdict.workers)
+    return next((f for f in verdict.forecasts if (f.engine, f.workers) == wanted), None)
+
+
+def best_speedup(verdict: VerdictData, forecast: Forecast) -> float:
+    """Give a forecast's speed-up: measured where both it and serial were run, else predicted."""
+    serial = serial_forecast(verdict)
+    if serial is None or not serial.measured or not forecast.measured:
+        return forecast.speedup
+    return serial.measured / forecast.measured
+
+
+def ranked(verdict: VerdictData) -> list[Forecast]:
+    """Order the forecasts for reading: the chosen one first, then the fastest."""
+    chosen = chosen_forecast(verdict)
+    others = [f for f in verdict.forecasts if f is not chosen]
+    others.sort(key=lambda f: (f.seconds if f.measured is None else f.measured, f.workers))
+    return others if chosen is None else [chosen, *others]
+
+
+def headline(verdict: VerdictData) -> str:
+    """Say the answer in one line."""
+    return " ".join(filter(None, answer(verdict)))
+
+
+def answer(verdict: VerdictData) -> tuple[str, str]:
+    """Say the answer, and apart from it what stands behind it in brackets (empty when there is nothing)."""
+    if verdict.engine == "serial":
+        return _serial_answer(verdict)
+    choice = choice_text(verdict.engine, verdict.workers)
+    speedup = speedup_text(verdict.speedup)
+    compared = "as fast as serial" if speedup == "as fast" else f"{speedup} than serial"
+    chosen = chosen_forecast(verdict)
+    return f"{choice}, {compared}", f"(limit: {clean(chosen.limit)})" if chosen else ""
+
+
+def _serial_answer(verdict: VerdictData) -> tuple[str, str]:
+    best: dict[str, str] = {}
+    for forecast in ranked(verdict):
+        if forecast.engine != "serial":
+            best.setdefault(forecast.engine, speedup_text(best_speedup(verdict, forecast)))
+    if not best:
+        return "serial, no other engine can run this", ""
+    faster = any(speedup.endswith("faster") for speedup in best.values())
+    others = ", ".join(f"{engine} {speedup}" for engine, speedup in best.items())
+    return f"serial, no engine is {'worth it' if faster else 'faster'}", f"({others})"
+
+
+def subject(verdict: VerdictData) -> str:
+    """Say what was asked and how the answer was found, in one line."""
+    ledger = verdict.ledger
+    tasks = f"{plural(verdict.tasks, 'task')} of {seconds_text(ledger.wall)}"
+    verified = "verified by real runs" if verdict.verified else "not verified"
+    return f"{clean(verdict.name)}: {tasks}, {ledger.tasks:,} sampled, {verified}"
+
+
+def failures_text(verdict: VerdictData) -> str:
+    """Say how many sampled tasks raised, and what the first one raised."""
+    first = verdict.failures[0]
+    error = f"{type(first.error).__name__}: {first.error}".removesuffix(": ")
+    ran = len(verdict.failures) + len(verdict.samples)
+    return (
+        f"{len(verdict.failures)} of {plural(ran, 'sampled task')} raised; item {first.index}: {clean(error)}"
+    )
