@@ -1,4 +1,4 @@
-"""Find every CPython of this machine that whichever supports, one of each version, without starting a download.
+"""Find the CPythons of this machine that whichever supports, one of each version.
 
 Looks where people have them: ``WHICHEVER_PYTHONS`` (paths, separated by colons), ``.pythons`` (made by
 ``make pythons``), pyenv, the search path, and /usr/local and /opt. The first that works wins.

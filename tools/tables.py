@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- table:(?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- /table -->)", re.DOTALL)
+THOUSAND = 1000
 UNMEASURED = "*Not measured yet; `make bench` does.*\n"
 
 
@@ -38,11 +39,11 @@ def cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return f"{value:.3g}" if abs(value) < THOUSAND else f"{value:,.0f}"
     return " ".join(str(value).replace("|", "\\|").split())
 
 
-def plain_rows(results: Any) -> str:
+def plain_rows(results: object) -> str:
     """Render results that are a list of flat dicts, or that hold one under ``rows``."""
     rows = results.get("rows") if isinstance(results, dict) else results
     return markdown_table(rows) if rows else UNMEASURED
@@ -54,11 +55,10 @@ RENDERERS: dict[str, Callable[[Any], str]] = {}
 
 def caption(record: dict[str, Any]) -> str:
     """Say in one line what the figures of a result file belong to."""
-    machine, versions = record["machine"], record["versions"]
-    return (
-        f"\n*{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, CPython {versions['python']}; "
-        f"{record['date']}, commit {record['commit']}, median of {record['repeats']}: `{record['command']}`*\n"
-    )
+    machine, python = record["machine"], record["versions"]["python"]
+    where = f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, CPython {python}"
+    when = f"{record['date']}, commit {record['commit']}, median of {record['repeats']}"
+    return f"\n*{where}; {when}: `{record['command']}`*\n"
 
 
 def render(name: str, results_folder: Path) -> str:
@@ -76,7 +76,7 @@ def filled(text: str, results_folder: Path) -> str:
 
 
 def main(arguments: list[str], root: Path = ROOT) -> int:
-    """Write the blocks, or with ``--check`` name the files where they are out of date; return the exit code."""
+    """Write the blocks, or with ``--check`` name the files that need it; return the exit code."""
     stale = []
     for path in [root / "README.md", *sorted(root.glob("docs/**/*.md"))]:
         text = path.read_text(encoding="utf-8")

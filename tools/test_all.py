@@ -12,9 +12,12 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pythons
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROOT = pythons.ROOT
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
@@ -38,7 +41,6 @@ def install(version: str, python: Path) -> None:
     variables = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target" / f"py{version}")}
     # The interpreter that builds is the one that is built for.
     variables.pop("PYO3_PYTHON", None)
-    subprocess.run([*pip, "--force-reinstall", "--no-deps", "."], check=True, cwd=ROOT, env=variables)
     subprocess.run([*pip, ".", *NEEDED], check=True, cwd=ROOT, env=variables)
     for package in WELCOME:
         subprocess.run([*pip, "--only-binary", ":all:", package], check=False, capture_output=True)
