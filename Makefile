@@ -2,10 +2,12 @@
 #
 #   make test PYTHON=python3.13 VENV=.venv-3.13     another interpreter, its own environment
 #   make test ARGS='-k verdict -x'                  arguments for pytest
+#   make pythons VERSIONS=3.15t                     other versions than the usual ones
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+VERSIONS ?= 3.14 3.14t 3.15
 BIN := $(VENV)/bin
 SAY := tools/quietly
 RUST := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
@@ -26,7 +28,7 @@ help:
 	@echo 'make test      every test, with $(PYTHON)'
 	@echo 'make lint      every gate: fmt, clippy, ruff, mypy, stubtest, import layers, sizes, tables'
 	@echo 'make bench     accuracy, regret and price into benches/results, and the tables made of them'
-	@echo 'make pythons   fetch CPython 3.14, 3.14t and 3.15 into .pythons, for make test-all'
+	@echo 'make pythons   fetch CPython $(VERSIONS) into .pythons, for make test-all'
 	@echo 'make test-all  build and test on every CPython found'
 	@echo 'make clean     remove what the above made (fetched interpreters stay)'
 
@@ -83,7 +85,7 @@ tables: build
 	@$(BIN)/python tools/tables.py
 
 pythons: $(VENV)/.made
-	@$(BIN)/python tools/get_python.py 3.14 3.14t 3.15
+	@$(BIN)/python tools/get_python.py $(VERSIONS)
 
 clean:
 	rm -rf target target-* .venv .venv-* dist python/whichever/*.so .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
