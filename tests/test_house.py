@@ -237,3 +237,69 @@ def test_importing_the_core_keeps_a_free_threaded_interpreter_free():
     free_threaded = bool(importlib.import_module("sysconfig").get_config_var("Py_GIL_DISABLED"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(not free_threaded)
+
+
+# Documents
+
+
+def documents():
+    folders = (ROOT, ROOT / "docs", ROOT / "changes")
+    return [path for folder in folders for path in sorted(folder.glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_inside_the_repository_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if not target.startswith("http"):
+            file, _, heading = target.partition("#")
+            linked = path.parent / file if file else path
+            assert linked.exists(), target
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE) if heading else []
+            assert not heading or heading in [text.lower().replace(" ", "-") for text in headings], target
+
+
+def test_the_architecture_names_every_room():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    crates = [f"crates/{path.name}" for path in (ROOT / "crates").iterdir() if path.is_dir()]
+    rooms = [
+        path.name
+        for path in (ROOT / "python" / "whichever").iterdir()
+        if path.is_dir() and path.name != "__pycache__"
+    ]
+    assert [room for room in crates + rooms if room not in text] == []
+
+
+@pytest.fixture
+def history(tmp_path):
+    """A changelog with one older release, and two fragments."""
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n\n## [0.1.0] - 2026-01-01\n")
+    (tmp_path / "changes").mkdir()
+    (tmp_path / "changes" / "README.md").write_text("about\n")
+    (tmp_path / "changes" / "pool-size.fixed.md").write_text("A pool of one\nworks.\n")
+    (tmp_path / "changes" / "queue.added.md").write_text("A queue.\n")
+    return tmp_path
+
+
+def test_a_release_moves_the_fragments_into_the_changelog(room, history):
+    assert room("tools", "changelog").release("0.2.0", history, "2026-02-03") == 2
+    assert (history / "CHANGELOG.md").read_text() == (
+        "# Changelog\n\n## [Unreleased]\n"
+        "\n## [0.2.0] - 2026-02-03\n"
+        "\n### Added\n\n- A queue.\n"
+        "\n### Fixed\n\n- A pool of one\n  works.\n"
+        "\n## [0.1.0] - 2026-01-01\n"
+    )
+    assert [path.name for path in (history / "changes").iterdir()] == ["README.md"]
+
+
+def test_a_fragment_of_no_known_kind_stops_the_release(room, history):
+    (history / "changes" / "queue.better.md").write_text("A better queue.\n")
+    before = (history / "CHANGELOG.md").read_text()
+    with pytest.raises(SystemExit, match=r"queue\.better\.md is not"):
+        room("tools", "changelog").release("0.2.0", history, "2026-02-03")
+    assert (history / "CHANGELOG.md").read_text() == before
+
+
+def test_the_fragments_in_changes_have_a_known_kind(room):
+    found = room("tools", "changelog").fragments(ROOT / "changes")
+    assert sum(map(len, found.values())) == len(list((ROOT / "changes").iterdir())) - 1
