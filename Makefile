@@ -1,18 +1,92 @@
-# Two commands do everything on a fresh machine with Rust, Python 3.11+ and make: `make demo` and `make test`.
+# The house's own commands. A fresh machine with make, Rust and Python 3.11+ needs only `make demo` and `make test`.
+#
+#   make test PYTHON=python3.13 VENV=.venv-3.13     another interpreter, its own environment
+#   make test ARGS='-k verdict -x'                  arguments for pytest
+#   make pythons VERSIONS=3.15t                     other versions than the usual ones
+
 PYTHON ?= python3
 VENV ?= .venv
+ARGS ?=
+VERSIONS ?= 3.14 3.14t 3.15
 BIN := $(VENV)/bin
+SAY := tools/quietly
+RUST := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
+NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+BENCHES := $(wildcard benches/[!_]*.py)
 
-.PHONY: help build demo test lint bench clean
+# One interpreter for every cargo command, or PyO3 is built again at each change between them.
+export PYO3_PYTHON := $(abspath $(BIN))/python
+# An environment that happens to be active must not receive our build.
+unexport CONDA_PREFIX
+export VIRTUAL_ENV := $(abspath $(VENV))
+
+.PHONY: help build demo test test-rust test-python test-all lint lint-rust lint-python bench tables pythons clean
+.DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo   real jobs, verified on this machine'
-	@echo 'make test   every test'
-	@echo 'make lint   every gate: fmt, clippy, ruff, mypy, stubtest, import-linter'
-	@echo 'make bench  accuracy, regret and price, written to benches/results'
+	@echo 'make demo      real jobs, measured and verified on this machine'
+	@echo 'make test      every test, with $(PYTHON)'
+	@echo 'make lint      every gate: fmt, clippy, ruff, mypy, stubtest, import layers, sizes, tables'
+	@echo 'make bench     accuracy, regret and price into benches/results, and the tables made of them'
+	@echo 'make pythons   fetch CPython $(VERSIONS) into .pythons, for make test-all'
+	@echo 'make test-all  build and test on every CPython found'
+	@echo 'make clean     remove what the above made (fetched interpreters stay)'
 
-$(VENV)/.ready: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/python -m pip install -q 'maturin>=1.9,<2' -e '.[dev]' || $(BIN)/python -m pip install -q '.[dev]'
-	touch $@
+build: $(VENV)/.built
+
+$(VENV)/.made: tools/make_venv.py
+	@$(PYTHON) tools/make_venv.py $(VENV)
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.made pyproject.toml $(RUST)
+	@$(SAY) build $(BIN)/maturin develop --release --extras dev
+	@touch $@
+
+demo: build
+	@$(BIN)/whichever demo
+
+test: test-rust test-python
+
+test-rust: build
+ifeq ($(NEXTEST),yes)
+	@cargo nextest run --workspace --locked --cargo-quiet
+	@$(SAY) 'Rust doctests' cargo test --doc --workspace --locked --quiet
+else
+	@cargo test --workspace --locked --quiet
+endif
+
+test-python: build
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-all: build
+	@$(BIN)/python tools/test_all.py -- $(ARGS)
+
+lint: lint-rust lint-python
+
+lint-rust: build
+	@$(SAY) 'cargo fmt' cargo fmt --all --check
+	@$(SAY) 'cargo clippy' cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+
+lint-python: build
+	@$(SAY) 'ruff check' $(BIN)/ruff check --no-fix
+	@$(SAY) 'ruff format' $(BIN)/ruff format --check
+	@$(SAY) 'mypy' $(BIN)/python -m mypy
+	@$(SAY) 'stubtest' $(BIN)/python -m mypy.stubtest whichever._core --allowlist tools/stubtest-allowlist.txt --ignore-unused-allowlist
+	@$(SAY) 'import layers' $(BIN)/lint-imports
+	@$(SAY) 'sizes' $(BIN)/python tools/check_sizes.py
+	@$(SAY) 'unsafe and paths' $(BIN)/python tools/check_house.py
+	@$(SAY) 'tables' $(BIN)/python tools/tables.py --check
+
+bench: build
+	@set -e; for bench in $(BENCHES); do echo "== $$bench"; $(BIN)/python $$bench; done
+	@$(MAKE) --no-print-directory tables
+
+tables: build
+	@$(BIN)/python tools/tables.py
+
+pythons: $(VENV)/.made
+	@$(BIN)/python tools/get_python.py $(VERSIONS)
+
+clean:
+	rm -rf target target-* .venv .venv-* dist python/whichever/*.so .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find python tests tools benches workloads examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

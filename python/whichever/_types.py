@@ -37,8 +37,8 @@ class Ledger:
         waiting: Waiting for the GIL.
         queued: Runnable while all cores were taken.
         blocked: Off-CPU in a call, by what the call waits for; kinds that did not occur are absent.
-        standard_error: One standard error, in seconds, of ``held``, ``released``, ``waiting``, ``queued`` and of
-            each blocked kind under its own name.
+        standard_error: One standard error, in seconds, of ``held``, ``released``, ``waiting``, ``queued`` and
+            of each blocked kind under its own name.
         gil: Whether the interpreter has a GIL.
         tasks: How many tasks were metered.
         samples: How often the sampler saw the thread inside a task.
@@ -46,7 +46,8 @@ class Ledger:
         held_off_cpu: Of ``held``: off-CPU all the same, in a call that keeps the GIL.
         cpu: CPU seconds of the metered thread, exact.
         child_cpu: CPU seconds of child processes that ended during the task.
-        inner_cpu: CPU seconds of threads that native libraries (BLAS, OpenMP) or the task itself ran inside it.
+        inner_cpu: CPU seconds of threads that native libraries (BLAS, OpenMP) or the task itself ran
+            inside it.
         foreign_cpu: CPU seconds of threads that ran before and are none of the task's business.
         releases: How often a task gave the GIL up.
         minor_faults: Minor page faults per task.

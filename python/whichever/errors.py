@@ -1,4 +1,4 @@
-"""Every exception that whichever raises of its own: one tree, beside the standard ones users already catch."""
+"""Every exception that whichever raises of its own: one tree, beside the standard ones users catch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """What every engine promises, in one small class.
 
 An engine is opened with a number of workers, runs batches of tasks, and is closed. Whatever happens in
-between (a raising task, a killed worker, Ctrl-C), closing leaves no thread busy, no process and no descriptor.
+between (a raising task, a killed worker, Ctrl-C), closing leaves no thread busy, no process and no
+descriptor.
 """
 
 from __future__ import annotations
