@@ -42,9 +42,19 @@ class Feed:
         self._taken: set[int] = set()
         self._positions = _spread(self.tasks) if self._sequence is not None else None
         self._next = 0
+        self._peeked: tuple[int, Any] | None = None
+
+    def peek(self) -> tuple[int, Any] | None:
+        """Look at what `take` gives next; for an iterator, that item has then left it."""
+        if self._peeked is None:
+            self._peeked = self.take()
+        return self._peeked
 
     def take(self) -> tuple[int, Any] | None:
         """Hand out one more item with its position, or None when there is none left."""
+        if self._peeked is not None:
+            peeked, self._peeked = self._peeked, None
+            return peeked
         if self.exhausted:
             return None
         if self._sequence is not None and self._positions is not None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _LENGTHS_KEPT = 2000
 """Task lengths the model is shown at most: enough for any spread, few enough to pass on quickly."""
 
+_PAYLOAD_FIGURES = ("in_bytes", "out_bytes", "pickle_in", "unpickle_in", "pickle_out", "unpickle_out")
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -81,12 +83,11 @@ class Case:
 
     def question(self) -> dict[str, Any]:
         """Give the question in the model's form."""
-        payload = {} if self.payload is None else asdict(self.payload)
-        payload.pop("error", None)
+        payload = {} if self.payload is None else {key: getattr(self.payload, key) for key in _PAYLOAD_FIGURES}
         return {
             "ledger": json.loads(self.ledger),
             "task_seconds": _thinned(self.task_seconds),
-            "payload": {key: value or 0.0 for key, value in payload.items()},
+            "payload": payload,
             "costs": dict(self.costs),
             "tasks": self.tasks,
             "coroutine": self.coroutine,

@@ -28,8 +28,6 @@ _FIRST_JUDGEMENT_S = 0.02
 _SHARE = 0.6
 """Share of the budget for sampling; trials get the rest."""
 _FAILURES_BEFORE_GIVING_UP = 5
-_WATCH_SHARE = 0.15
-"""Share of the budget for comparing arguments and globals before and after a task."""
 _PAYLOADS = 5
 
 
@@ -83,8 +81,6 @@ class Sampler:
         self._case = case
         self._budget = budget
         self._process = os.getpid()
-        self._watching = 0.0
-        self._watched = 0
         self._calls = 0
         self.sampled = Sampled()
         self.meter = Meter()
@@ -142,7 +138,7 @@ class Sampler:
                 self._same_process()
                 self.sampled.add(index, item, result)
                 if watched:
-                    self._watch_after(item)
+                    self._watch.after(item)
 
     def _run_coroutines(self) -> None:
         with LoopWatch(self.meter) as blockers:
@@ -166,7 +162,7 @@ class Sampler:
                 self.meter.end()
                 self.sampled.add(index, item, result)
                 if watched:
-                    self._watch_after(item)
+                    self._watch.after(item)
 
     def _same_process(self) -> None:
         if os.getpid() != self._process:
@@ -187,17 +183,10 @@ class Sampler:
         return elapsed < _SHARE * self.total_budget() or (done < _LEAST_ITEMS and elapsed < self._budget)
 
     def _watch_before(self, item: Any) -> bool:  # noqa: ANN401
-        """Look at every one of the first items, then ever more rarely; never longer than the share allows."""
+        """Look at every one of the first items, then ever more rarely."""
         self._calls += 1
         rare = self._calls & (self._calls - 1) == 0
-        if self._watching > _WATCH_SHARE * self._budget or not (self._calls <= _LEAST_ITEMS or rare):
+        if self._calls > _LEAST_ITEMS and not rare:
             return False
-        begin = time.perf_counter()
         self._watch.before(item)
-        self._watching += time.perf_counter() - begin
         return True
-
-    def _watch_after(self, item: Any) -> None:  # noqa: ANN401
-        begin = time.perf_counter()
-        self._watch.after(item)
-        self._watching += time.perf_counter() - begin

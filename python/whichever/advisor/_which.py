@@ -32,6 +32,8 @@ _asking: contextvars.ContextVar[bool] = contextvars.ContextVar("whichever_asking
 """Set while a question is being answered: a question inside a task is answered by the model alone."""
 
 _LEAST_TRIAL_S = 0.05
+_WATCH_SHARE = 0.2
+"""Share of the budget for comparing arguments and state before and after a task."""
 _NOT_ONLY_MODULES = frozenset({"__main__", "builtins", "whichever", "sys"})
 
 
@@ -140,9 +142,10 @@ class _Question:
         self.feed = feed
         self.budget = budget
         self.say = progress or (lambda _: None)
-        self.reach: Reach = inspect_function(fn)
+        first = feed.peek()
+        self.reach: Reach = inspect_function(fn) if first is None else inspect_function(fn, first[1])
         self.case = Case(
-            costs={}, coroutine=self.reach.coroutine, engines=tuple(engines or ()), workers=workers
+            costs={}, coroutine=self.reach.kind == "coroutine", engines=tuple(engines or ()), workers=workers
         )
         self.nested = _asking.get()
 
@@ -160,7 +163,7 @@ class _Question:
         self._prepare(here)
         name = getattr(self.fn, "__qualname__", type(self.fn).__qualname__)
         self.say(f"sampling {name}")
-        watch = Watch(self.fn, self.reach)
+        watch = Watch(self.fn, self.reach, budget=_WATCH_SHARE * self.budget)
         sampler = Sampler(self.fn, self.feed, watch, self.case, self.budget)
         sampled = sampler.run()
         for engine, reason in watch.exclusions().items():
@@ -177,8 +180,10 @@ class _Question:
             reason = engine.unavailable(self.fn) if name != "serial" else None
             if reason is not None:
                 case.excluded[name] = reason
-        for name, reason in exclusions_before(self.fn, self.reach).items():
-            case.excluded.setdefault(name, reason)
+        first = self.feed.peek()
+        if first is not None:
+            for name, reason in exclusions_before(self.fn, first[1], self.reach).items():
+                case.excluded.setdefault(name, reason)
         tops = {name.partition(".")[0] for name in self.reach.modules} - _NOT_ONLY_MODULES
         case.modules = sum(name.partition(".")[0] in tops for name in sys.modules)
 
