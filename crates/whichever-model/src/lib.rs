@@ -6,5 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod ledger;
+mod tally;
 
 pub use ledger::{BlockedKind, Ledger, Parts};
+pub use tally::{Bursts, Evidence, Samples, Sight, Totals, tally};
