@@ -15,9 +15,11 @@ mod phrase;
 mod question;
 mod reasons;
 mod schedule;
+mod tally;
 mod task;
 
 pub use choose::{CLOSE, TIE, decide};
 pub use engine::{Costs, Engine, EngineCost};
 pub use ledger::{BlockedKind, Ledger, Parts};
 pub use question::{Answer, Contender, Forecast, Limit, Measurement, Payload, Question, Trial};
+pub use tally::{Bursts, Evidence, Samples, Sight, Totals, tally};

@@ -10,7 +10,7 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::judge::decide_json;
+    use super::judge::{decide_json, usable_cores};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
