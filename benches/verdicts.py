@@ -18,11 +18,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import whichever
 from benches._result import write_result
+from workloads import registry
+
+import whichever
 from whichever.advisor import _cache
 from whichever.advisor._machine import RECORDS
-from workloads import registry
 
 
 def ask(workload: Any) -> dict[str, Any] | None:
@@ -66,9 +67,7 @@ def summary(entries: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
             errors[f"{name} / {engine}"] = values
     medians = sorted(((statistics.median(v), k) for k, v in errors.items()), key=lambda pair: -abs(pair[0]))
     sizes = [abs(value) for values in errors.values() for value in values]
-    late = [
-        entry["asked_s"] - entry["budget_s"] for runs in entries.values() for entry in runs
-    ]
+    late = [entry["asked_s"] - entry["budget_s"] for runs in entries.values() for entry in runs]
     return {
         "workloads": len(entries),
         "forecasts": len(sizes),
@@ -84,7 +83,9 @@ def summary(entries: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", help="workloads; default: all whose libraries are here")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", default="verdicts", help="name of the result file")
@@ -98,7 +99,7 @@ def main() -> None:
                 continue
             try:
                 entry = ask(workload)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - one workload's trouble must not end the others'
                 print(f"{turn} {workload.name}: {type(error).__name__}: {error}", flush=True)
                 continue
             if entry is None:

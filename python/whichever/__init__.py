@@ -9,8 +9,6 @@ and says which to use, by how much, and why.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from whichever._core import __version__
 from whichever._types import Failure, Forecast, Ledger, TimelineSpan
 from whichever.advisor import Machine, Verdict, machine, which
@@ -23,9 +21,6 @@ from whichever.errors import (
     WhicheverError,
 )
 from whichever.meter import Meter
-
-if TYPE_CHECKING:
-    from IPython.core.interactiveshell import InteractiveShell
 
 __all__ = [
     "EngineError",

@@ -1,4 +1,4 @@
-"""What functions and callers may do to us: each case ends in an answer or a clear error, and leaves nothing behind."""
+"""What functions and callers may do to us: an answer or a clear error, and nothing left behind."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -128,7 +129,7 @@ def test_a_changed_signal_mask_stays_as_the_task_left_it():
 
 def test_a_task_that_prints_a_lot_prints_it_once(capfd):
     def prints(item):
-        print("x" * 2000)
+        sys.stdout.write("x" * 2000 + "\n")
         return item
 
     verdict = whichever.which(prints, range(200), engines=["serial", "threads"])
@@ -184,13 +185,13 @@ def test_ctrl_c_ends_a_task_that_never_ends_and_leaves_no_process(where, tmp_pat
 
 def group_members(group):
     members = []
-    for entry in filter(str.isdigit, os.listdir("/proc")):
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            fields = open(f"/proc/{entry}/stat").read().rpartition(")")[2].split()
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[2]) == group and fields[0] != "Z":
-            members.append(int(entry))
+            members.append(int(folder.name))
     return members
 
 
@@ -203,16 +204,20 @@ def wait_until(condition, bound=5.0):
     return condition()
 
 
+def descriptors_open():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_a_question_leaves_no_thread_no_process_and_no_descriptor():
     def work(item):
         return sum(range(50_000))
 
     whichever.which(work, [0] * 60, verify=True)
-    threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    threads, descriptors = threading.active_count(), descriptors_open()
     for _ in range(3):
         whichever.which(work, [0] * 60, verify=True)
     assert wait_until(lambda: threading.active_count() <= threads)
-    assert wait_until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
+    assert wait_until(lambda: descriptors_open() <= descriptors)
 
 
 def test_it_works_in_ipython(tmp_path):

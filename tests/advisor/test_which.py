@@ -160,9 +160,14 @@ def test_it_works_inside_a_running_event_loop():
     assert busy.samples
 
 
+def keep_busy(stop):
+    while not stop.is_set():
+        spin(1000)
+
+
 def test_it_works_in_a_thread_beside_a_busy_one():
     stop = threading.Event()
-    busy = threading.Thread(target=lambda: [spin(1000) for _ in iter(stop.is_set, True)])
+    busy = threading.Thread(target=lambda: keep_busy(stop))
     busy.start()
     answers = []
     asking = threading.Thread(target=lambda: answers.append(whichever.which(spin, [100_000] * 50)))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from whichever import _core
@@ -57,31 +58,44 @@ def gil_enabled() -> bool:
     return enabled()
 
 
-def _noop(item: object) -> object:
-    return item
+@dataclass(frozen=True, slots=True)
+class _Tasks:
+    """Tasks to time. Made inside a function, so that they cross by value: a worker need not import this package."""
+
+    noop: Callable[[object], object]
+    give: Callable[[int], bytes]
+    spin: Callable[[int], int]
+    stream: Callable[[int], int]
 
 
-def _give(size: int) -> bytes:
-    return bytes(size)
+def _tasks() -> _Tasks:
+    def noop(item: object) -> object:
+        return item
+
+    def give(size: int) -> bytes:
+        return bytes(size)
+
+    def spin(rounds: int) -> int:
+        total = 0
+        for k in range(rounds):
+            total += k & 7
+        return total
+
+    def stream(rounds: int) -> int:
+        # More memory than caches hold, copied `rounds` times.
+        block = bytearray(24_000_000)
+        for _ in range(rounds):
+            block = bytearray(block)
+        return len(block)
+
+    return _Tasks(noop, give, spin, stream)
+
+
+_TASKS = _tasks()
 
 
 async def _noop_coroutine(item: object) -> object:
     return item
-
-
-def _spin(rounds: int) -> int:
-    total = 0
-    for k in range(rounds):
-        total += k & 7
-    return total
-
-
-def _stream(rounds: int) -> int:
-    """Copy more memory than caches hold, `rounds` times."""
-    block = bytearray(24_000_000)
-    for _ in range(rounds):
-        block = bytearray(block)
-    return len(block)
 
 
 def _timed(call: Callable[[], object]) -> float:
@@ -96,7 +110,7 @@ def _best(call: Callable[[], object], repeats: int = 3) -> float:
 
 def _whole(name: EngineName, workers: int) -> Callable[[], None]:
     """Open, run one task, close: what a short-lived pool costs beside its tasks."""
-    fn = _noop_coroutine if name == "async" else _noop
+    fn = _noop_coroutine if name == "async" else _TASKS.noop
 
     def run() -> None:
         with open_engine(name, workers) as engine:
@@ -113,7 +127,7 @@ def _start(name: EngineName, few: int, many: int, repeats: int) -> dict[str, flo
 
 def _measure_threads() -> dict[str, float]:
     with open_engine("threads", 2) as engine:
-        task = _best(lambda: engine.run(_noop, range(_NOOPS))) / _NOOPS
+        task = _best(lambda: engine.run(_TASKS.noop, range(_NOOPS))) / _NOOPS
     return _start("threads", 2, 16, 3) | {"task": task}
 
 
@@ -126,12 +140,12 @@ def _measure_async() -> dict[str, float]:
 def _measure_separate(name: EngineName) -> dict[str, float]:
     costs = _start(name, 1, 3, 2)
     with open_engine(name, 2) as engine:
-        engine.run(_noop, range(8))
-        single = _best(lambda: engine.run(_noop, range(_MESSAGES))) / _MESSAGES
+        engine.run(_TASKS.noop, range(8))
+        single = _best(lambda: engine.run(_TASKS.noop, range(_MESSAGES))) / _MESSAGES
         many = _MESSAGES * 20
-        task = _best(lambda: engine.run(_noop, range(many), chunksize=many // 8), 2) / many
-        engine.run(_give, [_BYTES] * 2)
-        moving = _best(lambda: engine.run(_give, [_BYTES] * 4), 3) / 4
+        task = _best(lambda: engine.run(_TASKS.noop, range(many), chunksize=many // 8), 2) / many
+        engine.run(_TASKS.give, [_BYTES] * 2)
+        moving = _best(lambda: engine.run(_TASKS.give, [_BYTES] * 4), 3) / 4
     byte = max(moving - single, 0.0) / _BYTES
     return costs | {"message": max(single - task, 0.0), "task": task, "byte": byte}
 
@@ -150,7 +164,10 @@ def _parallel(cores: float) -> tuple[float, float]:
     if cores <= 1:
         return cores, cores
     with open_engine("processes", whole) as engine:
-        return tuple(_speed_up(engine.run, fn, rounds, whole) for fn, rounds in ((_spin, 400_000), (_stream, 2)))  # type: ignore[return-value]
+        return tuple(
+            _speed_up(engine.run, fn, rounds, whole)
+            for fn, rounds in ((_TASKS.spin, 400_000), (_TASKS.stream, 2))
+        )  # type: ignore[return-value]
 
 
 def _speed_up(run: Callable[..., object], fn: Callable[[int], int], rounds: int, workers: int) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 _COUNT_UNKNOWN = 1000
 """How many tasks the forecasts speak of when nobody says: enough for start-up not to matter."""
@@ -31,8 +31,7 @@ class Feed:
         if count is not None and count < 1:
             msg = f"count must be at least 1, not {count}"
             raise ValueError(msg)
-        self._source = items
-        self._sequence = items if _is_sequence(items) else None
+        self._sequence: Sequence[Any] | None = cast("Sequence[Any]", items) if _is_sequence(items) else None
         self._iterator: Iterator[Any] | None = None if self._sequence is not None else iter(items)
         length = _length(items)
         known = length if count is None else count if length is None else min(count, length)

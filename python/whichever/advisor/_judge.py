@@ -83,7 +83,9 @@ class Case:
 
     def question(self) -> dict[str, Any]:
         """Give the question in the model's form."""
-        payload = {} if self.payload is None else {key: getattr(self.payload, key) for key in _PAYLOAD_FIGURES}
+        payload = (
+            {} if self.payload is None else {key: getattr(self.payload, key) for key in _PAYLOAD_FIGURES}
+        )
         return {
             "ledger": json.loads(self.ledger),
             "task_seconds": _thinned(self.task_seconds),

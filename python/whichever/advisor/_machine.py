@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 RECORDS = "verdicts.jsonl"
+_CLOSE = 0.20
+_TIE = 1.05
 _FORM = 1
 """Version of the cached costs: raise it when what is measured changes."""
 
@@ -76,7 +78,9 @@ class Machine:
         lines += [_engine_line(name, cost) for name, cost in self.costs["engines"].items() if cost]
         lines += ["", _record_line(self.record)]
         age = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.calibrated))
-        lines.append(f"calibrated {age}; kept in {_cache.folder()}; measure again: whichever machine --recalibrate")
+        lines.append(
+            f"calibrated {age}; kept in {_cache.folder()}; measure again: whichever machine --recalibrate"
+        )
         return "\n".join(lines)
 
 
@@ -126,7 +130,12 @@ def machine(*, recalibrate: bool = False) -> Machine:
     with _calibrating:
         cached = None if recalibrate else _read(name)
         if cached is None:
-            cached = {"form": _FORM, "facts": known, "calibrated": time.time(), "costs": _calibrate.calibrate()}
+            cached = {
+                "form": _FORM,
+                "facts": known,
+                "calibrated": time.time(),
+                "costs": _calibrate.calibrate(),
+            }
             _cache.save(name, cached)
             _fresh[name] = cached
     costs = cached["costs"] | {"switch_interval": sys.getswitchinterval()}
@@ -172,7 +181,9 @@ def track_record(records: Sequence[Mapping[str, Any]] | None = None) -> TrackRec
     regrets: list[float] = []
     for entry in entries:
         runs = entry.get("runs", [])
-        errors += [abs(run["predicted"] - run["measured"]) / run["measured"] for run in runs if run["measured"] > 0]
+        errors += [
+            abs(run["predicted"] - run["measured"]) / run["measured"] for run in runs if run["measured"] > 0
+        ]
         regrets += [entry["regret"]] if "regret" in entry else []
     if not errors or not regrets:
         return None
@@ -180,7 +191,7 @@ def track_record(records: Sequence[Mapping[str, Any]] | None = None) -> TrackRec
         verdicts=len(regrets),
         forecasts=len(errors),
         median_error=statistics.median(errors),
-        within_20=sum(error <= 0.20 for error in errors) / len(errors),
-        best_chosen=sum(regret <= 1.05 for regret in regrets) / len(regrets),
+        within_20=sum(error <= _CLOSE for error in errors) / len(errors),
+        best_chosen=sum(regret <= _TIE for regret in regrets) / len(regrets),
         worst_regret=max(regrets),
     )

@@ -40,12 +40,12 @@ class Sampled:
     failures: list[Failure] = field(default_factory=list)
     seconds: float = 0.0
 
-    def add(self, index: int, item: Any, result: Any) -> None:  # noqa: ANN401 - the user's own types
+    def add(self, index: int, item: Any, result: Any) -> None:
         """Keep the result of an item."""
         self.items[index] = item
         self.results[index] = result
 
-    def fail(self, index: int, item: Any, error: BaseException) -> None:  # noqa: ANN401
+    def fail(self, index: int, item: Any, error: BaseException) -> None:
         """Keep what an item's task raised; too many with no success end the question."""
         self.items[index] = item
         self.failures.append(Failure(index=index, item=item, error=error))
@@ -182,7 +182,7 @@ class Sampler:
                 return False
         return elapsed < _SHARE * self.total_budget() or (done < _LEAST_ITEMS and elapsed < self._budget)
 
-    def _watch_before(self, item: Any) -> bool:  # noqa: ANN401
+    def _watch_before(self, item: Any) -> bool:
         """Look at every one of the first items, then ever more rarely."""
         self._calls += 1
         rare = self._calls & (self._calls - 1) == 0

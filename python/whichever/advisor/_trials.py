@@ -32,7 +32,12 @@ def planned_items(contender: Contender, forecast: Forecast, tasks: int, seconds:
 
 
 def run_trial(
-    fn: Callable[[Any], Any], items: Sequence[Any], contender: Contender, *, modules: Sequence[str], seconds: float
+    fn: Callable[[Any], Any],
+    items: Sequence[Any],
+    contender: Contender,
+    *,
+    modules: Sequence[str],
+    seconds: float,
 ) -> tuple[Trial, list[Outcome]]:
     """Run `items` on one engine and time it, start-up apart.
 
@@ -78,7 +83,9 @@ def verify(
     ]
 
 
-def _run_all(fn: Callable[[Any], Any], items: Sequence[Any], forecast: Forecast, modules: Sequence[str]) -> float:
+def _run_all(
+    fn: Callable[[Any], Any], items: Sequence[Any], forecast: Forecast, modules: Sequence[str]
+) -> float:
     begin = time.perf_counter()
     with open_engine(forecast.engine, forecast.workers, modules) as engine:
         engine.run(fn, items, chunksize=forecast.chunksize)

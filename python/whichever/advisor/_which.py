@@ -37,14 +37,14 @@ _WATCH_SHARE = 0.2
 _NOT_ONLY_MODULES = frozenset({"__main__", "builtins", "whichever", "sys"})
 
 
-def which(
+def which(  # noqa: PLR0913 - the public call: all but the first two are options by name
     fn: Callable[[Any], Any],
     items: Iterable[Any],
     *,
     count: int | None = None,
     engines: Sequence[EngineName] | None = None,
     workers: int | None = None,
-    verify: bool = False,  # noqa: FBT001, FBT002 - the public name is fixed
+    verify: bool = False,
     budget: float = 1.0,
     progress: Callable[[str], None] | None = None,
 ) -> Verdict:
@@ -128,7 +128,7 @@ def _loop_runs_here() -> bool:
 class _Question:
     """One call of `which`, step by step."""
 
-    def __init__(  # noqa: PLR0913 - the public call's own arguments
+    def __init__(
         self,
         fn: Callable[[Any], Any],
         feed: Feed,
@@ -204,9 +204,16 @@ class _Question:
         return answer
 
     def _try(
-        self, contender: Contender, forecasts: Sequence[Forecast], seconds: float, rivals: int, sampled: Sampled
+        self,
+        contender: Contender,
+        forecasts: Sequence[Forecast],
+        seconds: float,
+        rivals: int,
+        sampled: Sampled,
     ) -> None:
-        forecast = next(f for f in forecasts if (f.engine, f.workers) == (contender.engine, contender.workers))
+        forecast = next(
+            f for f in forecasts if (f.engine, f.workers) == (contender.engine, contender.workers)
+        )
         number = planned_items(contender, forecast, self.case.tasks, seconds, self.feed.left() // rivals)
         taken = [pair for _ in range(number) if (pair := self.feed.take()) is not None]
         if len(taken) < contender.workers:
@@ -215,7 +222,9 @@ class _Question:
         self.say(f"trying {contender.engine}, {contender.workers} workers, {len(taken)} tasks")
         try:
             items = [item for _, item in taken]
-            trial, outcomes = run_trial(self.fn, items, contender, modules=self.reach.modules, seconds=seconds)
+            trial, outcomes = run_trial(
+                self.fn, items, contender, modules=self.reach.modules, seconds=seconds
+            )
         except EngineError as error:
             self.case.excluded[contender.engine] = f"its trial failed: {error}"
             sampled.failures += [Failure(index=index, item=item, error=error) for index, item in taken]
@@ -273,8 +282,8 @@ class _Question:
         if payload is not None and payload.error is None:
             ledger = replace(
                 ledger,
-                payload_in_bytes=round(payload.in_bytes),
-                payload_out_bytes=round(payload.out_bytes),
+                payload_in_bytes=payload.in_bytes,
+                payload_out_bytes=payload.out_bytes,
                 pickle_in=payload.pickle_in,
                 unpickle_in=payload.unpickle_in,
                 pickle_out=payload.pickle_out,
@@ -303,7 +312,7 @@ class _Question:
 
 def _record(fn: Callable[..., Any], predicted: Answer, case: Case) -> Mapping[str, Any]:
     """Sum up prediction against measurement, with the question, so that a better model can be asked again."""
-    runs = []
+    runs: list[dict[str, Any]] = []
     for run in case.measured:
         forecast = next(f for f in predicted.forecasts if (f.engine, f.workers) == (run.engine, run.workers))
         runs.append(
