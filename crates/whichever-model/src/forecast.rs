@@ -271,13 +271,15 @@ impl<'a> Model<'a> {
         if !costs.gil || self.question.coroutine {
             return None;
         }
-        let cores = whole_cores(costs.cores).max(2);
         let slow = self.task.held * (costs.free_threaded_slowdown - 1.0).max(0.0);
         let cost = self.cost(Engine::Threads);
-        let on_cores = self.on_cores(self.task.cores_cpu() + slow + cost.task, cores);
-        let in_turn = (self.task.wall() + slow) / f64::from(cores);
-        let factor = imbalance(&self.question.task_seconds, self.question.tasks, cores, 1);
-        Some(cost.start + cost.start_worker * f64::from(cores) + self.tasks * on_cores.max(in_turn) * factor)
+        let with = |workers: u32| {
+            let on_cores = self.on_cores(self.task.cores_cpu() + slow + cost.task, workers);
+            let in_turn = (self.task.wall() + slow) / f64::from(workers);
+            let factor = imbalance(&self.question.task_seconds, self.question.tasks, workers, 1);
+            cost.start + cost.start_worker * f64::from(workers) + self.tasks * on_cores.max(in_turn) * factor
+        };
+        self.worker_counts(Engine::Threads).into_iter().map(with).reduce(f64::min)
     }
 
     /// Replaces a forecast's seconds by what a trial of the same engine and workers showed.

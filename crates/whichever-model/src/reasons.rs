@@ -1,13 +1,15 @@
 //! The argument in sentences: why this engine, what comes next, what stops it.
 
 use crate::{
-    Engine, Forecast, Limit, Question,
+    CLOSE, Engine, Forecast, Limit, Question,
     forecast::Model,
     phrase::{INNER_THREADS, bytes, crossing_seconds, inner_share, kinds, percent, seconds, trim},
 };
 
 /// Run-queue delay as a share of wall time above which the machine is too busy to tell.
 const TOO_BUSY: f64 = 0.10;
+/// Share of its time that a task must hold the GIL for a build without one to be worth a word.
+const HELD_MUCH: f64 = 0.2;
 
 /// The reasons for the first of `forecasts`, the most important first.
 pub(crate) fn reasons(question: &Question, model: &Model<'_>, forecasts: &[Forecast]) -> Vec<String> {
@@ -18,7 +20,7 @@ pub(crate) fn reasons(question: &Question, model: &Model<'_>, forecasts: &[Forec
     sentences.extend(ceiling(question, model, &forecasts[0]));
     sentences.extend(inner_threads(question, model));
     sentences.extend(foreign(question));
-    sentences.extend(model.free_threaded().map(|seconds| free_threaded(seconds, model)));
+    sentences.extend(free_threaded(model));
     sentences
 }
 
@@ -48,7 +50,7 @@ fn why(question: &Question, model: &Model<'_>, forecasts: &[Forecast]) -> String
         Engine::Threads if !question.ledger.gil => {
             "This interpreter has no GIL: threads run Python on all cores and share memory.".to_owned()
         }
-        Engine::Threads if blocked > released + held => format!(
+        Engine::Threads if blocked > released => format!(
             "A task waits {} of its time ({}), with the GIL given up; {} threads wait at once.",
             percent(blocked),
             kinds(question),
@@ -130,20 +132,19 @@ fn short_releases(question: &Question, model: &Model<'_>) -> bool {
         && task.released > 0.1 * task.wall()
 }
 
+/// The best of the other engines; measured runs are compared with measured runs.
 fn runner_up(forecasts: &[Forecast]) -> Option<String> {
     let first = &forecasts[0];
     let second = forecasts
         .iter()
-        .filter(|other| other.engine != first.engine)
+        .filter(|other| other.engine != first.engine && other.measured.is_some() == first.measured.is_some())
         .min_by(|a, b| a.known().total_cmp(&b.known()))?;
     let margin = second.known() / first.known().max(f64::MIN_POSITIVE);
     let name = second.engine.name();
     Some(if margin < 1.0 {
-        format!(
-            "{name} would be {} faster, a tie; the simpler engine wins ties within 5 %.",
-            percent(1.0 / margin - 1.0)
-        )
-    } else if margin < 1.35 {
+        let faster = percent(1.0 / margin.max(f64::MIN_POSITIVE) - 1.0);
+        format!("{name} would be {faster} faster, a tie; the simpler engine wins ties within 5 %.")
+    } else if margin < CLOSE {
         format!("Next best: {name}, {} slower.", percent(margin - 1.0))
     } else {
         format!("Next best: {name}, {margin:.1} times as long.")
@@ -208,10 +209,12 @@ fn foreign(question: &Question) -> Option<String> {
     })
 }
 
-fn free_threaded(expected: f64, model: &Model<'_>) -> String {
-    format!(
-        "On the free-threaded build of Python, threads would take about {} ({:.1}x), by forecast.",
-        seconds(expected),
-        model.serial() / expected.max(f64::MIN_POSITIVE)
-    )
+fn free_threaded(model: &Model<'_>) -> Option<String> {
+    let held = model.task.held / model.task.wall().max(f64::MIN_POSITIVE);
+    let expected = model.free_threaded().filter(|_| held > HELD_MUCH)?;
+    let factor = model.serial() / expected.max(f64::MIN_POSITIVE);
+    Some(format!(
+        "On the free-threaded build of Python, threads would take about {} ({factor:.1}x), by forecast.",
+        seconds(expected)
+    ))
 }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from whichever import _core
-from whichever.executors import ENGINES, open_engine
+from whichever.executors import ENGINES, Engine, open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +64,8 @@ class _Tasks:
 
     noop: Callable[[object], object]
     give: Callable[[int], bytes]
-    spin: Callable[[int], int]
-    stream: Callable[[int], int]
+    spin: Callable[[int], float]
+    stream: Callable[[int], float]
 
 
 def _tasks() -> _Tasks:
@@ -75,18 +75,20 @@ def _tasks() -> _Tasks:
     def give(size: int) -> bytes:
         return bytes(size)
 
-    def spin(rounds: int) -> int:
+    def spin(rounds: int) -> float:
+        begin = time.thread_time()
         total = 0
         for k in range(rounds):
             total += k & 7
-        return total
+        return time.thread_time() - begin
 
-    def stream(rounds: int) -> int:
+    def stream(rounds: int) -> float:
         # More memory than caches hold, copied `rounds` times.
         block = bytearray(24_000_000)
+        begin = time.thread_time()
         for _ in range(rounds):
-            block = bytearray(block)
-        return len(block)
+            block[:12_000_000] = block[12_000_000:]
+        return time.thread_time() - begin
 
     return _Tasks(noop, give, spin, stream)
 
@@ -159,40 +161,41 @@ _MEASURES: dict[str, Callable[[], dict[str, float]]] = {
 
 
 def _parallel(cores: float) -> tuple[float, float]:
-    """Measure the speed-up of `cores` processes over one, for pure Python and for copying memory."""
+    """Measure the speed-up of `cores` processes over one, for pure Python and for copying memory.
+
+    Compared are the CPU seconds that the same work takes alone and with all cores at work: unlike wall time they
+    do not count who else uses the machine just now.
+    """
     whole = max(int(cores), 1)
     if cores <= 1:
         return cores, cores
     with open_engine("processes", whole) as engine:
-        return tuple(
-            _speed_up(engine.run, fn, rounds, whole)
-            for fn, rounds in ((_TASKS.spin, 400_000), (_TASKS.stream, 2))
-        )  # type: ignore[return-value]
+        spin = _speed_up(engine, _TASKS.spin, 300_000, whole)
+        return spin, min(_speed_up(engine, _TASKS.stream, 2, whole), spin)
 
 
-def _speed_up(run: Callable[..., object], fn: Callable[[int], int], rounds: int, workers: int) -> float:
-    pairs = []
-    for _ in range(3):
-        alone = _timed(lambda: run(fn, [rounds]))
-        together = _timed(lambda: run(fn, [rounds] * workers))
-        pairs.append((alone, together))
-    ratio = min(pair[0] for pair in pairs) / min(pair[1] for pair in pairs)
-    return min(max(ratio * workers, 1.0), float(workers))
+def _speed_up(engine: Engine, fn: Callable[[int], float], rounds: int, workers: int) -> float:
+    def best(tasks: int) -> float:
+        outcomes = [outcome for _ in range(4) for outcome in engine.run(fn, [rounds] * tasks)]
+        return min(outcome.value for outcome in outcomes)
+
+    return min(max(workers * best(1) / best(workers), 1.0), float(workers))
 
 
 def _handoff() -> float:
-    """Measure what a release of the GIL costs more when another thread wants it: two threads calling fstat."""
-    calls = 10_000
-    with open("/dev/null", "rb") as file:  # noqa: PTH123 - a bare descriptor is wanted
-        descriptor = file.fileno()
+    """Measure what a release of the GIL costs more when another thread wants it: two threads that read a file."""
+    rounds, releases = 2000, 3
+    path = os.__file__
 
-        def work() -> None:
-            for _ in range(calls):
-                os.fstat(descriptor)
+    def work() -> None:
+        for _ in range(rounds):
+            descriptor = os.open(path, os.O_RDONLY)
+            os.read(descriptor, 4096)
+            os.close(descriptor)
 
-        alone = _best(work) / calls
-        together = _best(lambda: _in_threads(work, 2)) / (2 * calls)
-    return max(together - alone, 0.0)
+    alone = _best(work) / rounds
+    together = _best(lambda: _in_threads(work, 2)) / (2 * rounds)
+    return max(together - alone, 0.0) / releases
 
 
 def _in_threads(work: Callable[[], None], threads: int) -> None:
