@@ -10,6 +10,7 @@ forecast error is |forecast - measured| / measured of every engine that was run.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import time
@@ -82,6 +83,11 @@ def summary(entries: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     }
 
 
+def _short(entry: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the question, which is long."""
+    return {key: value for key, value in entry.items() if key != "question"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -89,6 +95,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="workloads; default: all whose libraries are here")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", default="verdicts", help="name of the result file")
+    parser.add_argument("--questions", type=Path, help="also write every question here, for work on the model")
     options = parser.parse_args()
     whichever.machine()
     chosen = [w for w in registry.WORKLOADS if not options.names or w.name in options.names]
@@ -115,8 +122,10 @@ def main() -> None:
                 f" asked {entry['asked_s']:.2f} s",
                 flush=True,
             )
-    result = summary(entries) | {"entries": entries}
-    print(write_result(options.out, result))
+    result = summary(entries) | {"entries": {name: [_short(entry) for entry in runs] for name, runs in entries.items()}}
+    if options.questions:
+        options.questions.write_text(json.dumps(entries))
+    print(write_result(options.out, result, repeats=options.repeats))
     print({key: value for key, value in result.items() if key != "entries"})
 
 
