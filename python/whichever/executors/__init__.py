@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
     from whichever._types import EngineName
 
-ENGINES: Mapping[EngineName, type[Engine]] = MappingProxyType({
-    engine.name: engine
-    for engine in (SerialEngine, ThreadsEngine, AsyncEngine, InterpretersEngine, ProcessesEngine)
-})
+ENGINES: Mapping[EngineName, type[Engine]] = MappingProxyType(
+    {
+        engine.name: engine
+        for engine in (SerialEngine, ThreadsEngine, AsyncEngine, InterpretersEngine, ProcessesEngine)
+    }
+)
 """Every engine by its name, the simplest first; ask ``unavailable()`` before use."""
 
 

@@ -19,7 +19,7 @@ _CANCEL_SECONDS = 0.3  # for cancelled coroutines to clean up before they are le
 
 def is_coroutine_function(fn: Callable[..., Any]) -> bool:
     """Say whether calling `fn` gives a coroutine; sees through partials and callable objects."""
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004 - asks what it is, not whether
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
 
 
 def refuse_coroutine_function(fn: Callable[..., Any] | None, name: str) -> str | None:
@@ -30,7 +30,7 @@ def refuse_coroutine_function(fn: Callable[..., Any] | None, name: str) -> str |
 
 
 class AsyncEngine(Engine):
-    """One loop for the engine's life. It runs in the caller's thread, or beside it if that already runs a loop."""
+    """One loop for the engine's life, run in the caller's thread, or beside it if that runs a loop."""
 
     name = "async"
     _loop: asyncio.AbstractEventLoop | None = None
@@ -140,7 +140,7 @@ class _Flight:
         if not self._start() and not self._tasks and not self._landed.done():
             self._landed.set_result(None)
 
-    async def _one(self, index: int, item: Any) -> None:
+    async def _one(self, index: int, item: object) -> None:
         try:
             outcome = Outcome(index, await self._fn(item))
         except KeyboardInterrupt:

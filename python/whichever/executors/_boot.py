@@ -17,7 +17,8 @@ import sys
 sys.path[:] = config["path"]
 from importlib.util import module_from_spec, spec_from_file_location
 folder = config["folder"]
-spec = spec_from_file_location("_whichever_remote", folder + "/__init__.py", submodule_search_locations=[folder])
+start = folder + "/__init__.py"
+spec = spec_from_file_location("_whichever_remote", start, submodule_search_locations=[folder])
 sys.modules[spec.name] = module_from_spec(spec)
 spec.loader.exec_module(sys.modules[spec.name])
 """
@@ -43,7 +44,7 @@ def search_path() -> list[str]:
     return [entry for entry in sys.path if isinstance(entry, str)]
 
 
-def configuration(**more: Any) -> dict[str, Any]:
+def configuration(**more: object) -> dict[str, Any]:
     """Return what the far side needs to find its own code and the caller's modules."""
     folder = str(Path(__file__).parent / "_remote")
     return {"path": search_path(), "folder": folder, "argv": [str(word) for word in sys.argv], **more}
@@ -53,7 +54,7 @@ def start_template(modules: tuple[str, ...]) -> tuple[subprocess.Popen[bytes], s
     """Start the template process; return it and the socket that it obeys."""
     ours, theirs = socket.socketpair()
     config = configuration(control=theirs.fileno(), parent=os.getpid(), modules=[*modules], late=[])
-    # Interpreter switches (-W, -X, -O ...) in the standard library's own rendering, as multiprocessing takes them.
+    # Interpreter switches (-W, -X, -O ...) in the standard library's own rendering, like multiprocessing's.
     switches: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
     command = [sys.executable, *switches, "-c", _PROCESS]
     # Ctrl-C goes to the whole process group: hold it back until the template has its handler.

@@ -40,7 +40,7 @@ class Courier:
     """
 
     def __init__(self, sock: socket.socket, pid: int, death: int | None = None) -> None:
-        sock.setblocking(False)
+        sock.setblocking(False)  # noqa: FBT003 - the only way to call it
         self._socket = sock
         self._inbox = Inbox()
         self._read_into = reader(sock.fileno())
@@ -59,7 +59,7 @@ class Courier:
     @property
     def wants_work(self) -> bool:
         """Whether a further batch may be sent: one at a time, or two when they are quick."""
-        return len(self.under_way) < 1 + self._quick
+        return len(self.under_way) < (2 if self._quick else 1)
 
     @property
     def wants_to_write(self) -> bool:

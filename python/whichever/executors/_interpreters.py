@@ -1,4 +1,4 @@
-"""The interpreters engine: sub-interpreters with a GIL each, on threads of this process (CPython 3.14 and later)."""
+"""The interpreters engine: sub-interpreters with a GIL each, on threads of this process (3.14 and later)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from whichever.errors import EngineError, EngineUnavailableError
-from whichever.executors._boot import configuration, interpreter_code, search_path
+from whichever.executors._boot import configuration, interpreter_code
 from whichever.executors._courier import Courier, LostWorkerError
 from whichever.executors._imports import modules_of
 from whichever.executors._messaging import MessagingEngine
@@ -39,7 +39,8 @@ class InterpretersEngine(MessagingEngine):
     def unavailable(cls, fn: Callable[..., Any] | None = None) -> str | None:
         """Say when this Python has no sub-interpreters or a module that `fn` uses does not load in one."""
         if importlib.util.find_spec("concurrent.interpreters") is None:
-            return f"sub-interpreters need Python 3.14, this is {sys.version_info.major}.{sys.version_info.minor}"
+            major, minor = sys.version_info[:2]
+            return f"sub-interpreters need Python 3.14, this is {major}.{minor}"
         if fn is None:
             return None
         return super().unavailable(fn) or _refused_module(modules_of(fn))
@@ -82,7 +83,7 @@ class InterpretersEngine(MessagingEngine):
         return f"a sub-interpreter ended early{reason}; the engine is closed, open a new one"
 
     def close(self, *, kill: bool = False) -> None:
-        """Hang up and wait; with `kill`, interrupt Python code and leave behind what sits in a native call."""
+        """Hang up and wait; with `kill`, interrupt Python code and leave native calls behind."""
         couriers, self._couriers = self._couriers, []
         threads, self._threads = self._threads, []
         for courier in couriers:

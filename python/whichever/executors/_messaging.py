@@ -1,6 +1,6 @@
-"""Runs tasks on workers that are reached by messages: processes and sub-interpreters share all but their start.
+"""Runs tasks on workers reached by messages: processes and sub-interpreters share all but their start.
 
-The caller's thread does everything itself while it waits: it sends batches, takes replies and sees workers die.
+The caller's thread does everything itself while it waits: it sends batches, takes replies, sees workers die.
 No helper thread, queue or semaphore stands between, so Ctrl-C finds nothing to clean up but the workers.
 """
 
@@ -84,7 +84,7 @@ class MessagingEngine(Engine):
         """Say which worker ended and how."""
 
     def _await_ready(self) -> dict[str, str]:
-        """Wait for every worker's first message; return the modules that some could not load, with the error."""
+        """Wait for every worker's first message; return the modules that did not load, with the error."""
         failed: dict[str, str] = {}
         with _watch(self._couriers) as selector:
             waiting = set(self._couriers)
@@ -97,7 +97,7 @@ class MessagingEngine(Engine):
 
 
 def running_modules() -> tuple[str, ...]:
-    """Return the modules whose top-level code has called us: a worker that imports them would run it again."""
+    """Return the modules whose top-level code has called us: importing them would run it again."""
     names: dict[str, None] = {}
     frame = sys._getframe()  # noqa: SLF001 - the public inspect.stack reads source files for every frame
     while frame := frame.f_back:  # type: ignore[assignment]  # None ends the loop
@@ -220,7 +220,7 @@ class _Exchange:
             self.outcomes.append(_outcome(index, flag, value, loaded=bulk))
 
 
-def _outcome(index: int, flag: int, value: Any, *, loaded: bool) -> Outcome:
+def _outcome(index: int, flag: int, value: Any, *, loaded: bool) -> Outcome:  # noqa: ANN401 - a blob or a value
     if loaded:
         return Outcome(index, value)
     if flag != OK:

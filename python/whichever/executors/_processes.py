@@ -1,6 +1,6 @@
 """The processes engine: workers forked from a template process of our own.
 
-No ``__main__`` guard is needed, the caller is never forked, and multiprocessing's global state is not touched.
+No ``__main__`` guard is needed, the caller is never forked, multiprocessing's global state is not touched.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _EXIT_SECONDS = 5.0  # for the template to end: it gives its workers 2 s
 
 
 class ProcessesEngine(MessagingEngine):
-    """Worker processes. They ignore Ctrl-C (the caller decides) and end with the caller, however that ends."""
+    """Worker processes. They outlive Ctrl-C (the caller decides) and end with the caller, however it ends."""
 
     name = "processes"
 
@@ -79,8 +79,8 @@ class ProcessesEngine(MessagingEngine):
         if len(tasks) > 1:
             doing = f"while it had tasks {tasks[0]} to {tasks[-1]}"
         return (
-            f"worker process {courier.pid} of the processes engine {self._how_it_ended(courier.pid)} {doing}; "
-            "the engine is closed, open a new one"
+            f"worker process {courier.pid} of the processes engine {self._how_it_ended(courier.pid)} "
+            f"{doing}; the engine is closed, open a new one"
         )
 
     def _how_it_ended(self, pid: int) -> str:
@@ -107,10 +107,11 @@ class ProcessesEngine(MessagingEngine):
             template, self._template = self._template, None
             try:
                 template.wait(_EXIT_SECONDS)
-            except BaseException:
-                template.kill()
+            except subprocess.TimeoutExpired:
+                pass
+            finally:
+                template.kill()  # does nothing to one that has ended
                 template.wait()
-                raise
 
 
 def _refuse_recursion() -> None:

@@ -48,7 +48,7 @@ class SerialEngine(Engine):
         """Do nothing: there is nothing to stop."""
 
 
-def _outcome(fn: Callable[[Any], Any], index: int, item: Any) -> Outcome:
+def _outcome(fn: Callable[[Any], Any], index: int, item: object) -> Outcome:
     try:
         return Outcome(index, fn(item))
     except KeyboardInterrupt:

@@ -1,8 +1,8 @@
 """The threads engine: daemon threads that take batches from one queue.
 
 They are daemons so that a task that never ends keeps neither Ctrl-C nor the interpreter's exit waiting
-(``concurrent.futures`` joins its threads at exit). The caller is woken once for many tasks, not for each: on a
-build with a GIL every wake would take it from a task.
+(``concurrent.futures`` joins its threads at exit). The caller is woken once for many tasks, not for each:
+on a build with a GIL every wake would take it from a task.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class ThreadsEngine(Engine):
         return sorted(run.outcomes, key=lambda outcome: outcome.index)
 
     def close(self, *, kill: bool = False) -> None:
-        """End the threads. With `kill`, tasks in Python code are interrupted, those in native code left behind."""
+        """End the threads; with `kill`, interrupt tasks in Python code and leave native calls behind."""
         threads, self._threads = self._threads, []
         for _ in threads:
             self._jobs.put(None)

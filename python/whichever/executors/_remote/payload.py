@@ -1,7 +1,7 @@
 """Values to bytes and back, on both sides of a boundary.
 
 Plain pickle where it is right; cloudpickle for what only the caller has: lambdas, closures, and all that
-belongs to ``__main__`` or to a module whose top-level code is still running. Importing these again in a worker
+belongs to ``__main__`` or to a module whose top-level code is still running. Importing these in a worker
 would run the caller's program a second time, which is why other pools need a guard and this one does not.
 """
 
@@ -26,8 +26,8 @@ def is_plain(values: Sequence[Any]) -> bool:
     return len(values) > 1 and all(type(value) in _PLAIN for value in values)
 
 
-def dump(value: Any, by_value: Iterable[str] = ()) -> bytes:
-    """Pickle `value`; what belongs to ``__main__`` or a module named in `by_value` goes as code, not as a name."""
+def dump(value: object, by_value: Iterable[str] = ()) -> bytes:
+    """Pickle `value`; what belongs to ``__main__`` or a module in `by_value` goes as code, not by name."""
     try:
         blob = pickle.dumps(value, PROTOCOL)
     except Exception:  # noqa: BLE001 - whatever stops pickle, cloudpickle may know how; if not, it says why
@@ -36,7 +36,7 @@ def dump(value: Any, by_value: Iterable[str] = ()) -> bytes:
     return _dump_code(value, by_value) if any(name.encode() in blob for name in names) else blob
 
 
-def _dump_code(value: Any, by_value: Iterable[str]) -> bytes:
+def _dump_code(value: object, by_value: Iterable[str]) -> bytes:
     import sys  # noqa: PLC0415 - with cloudpickle below: only where plain pickle will not do
 
     import cloudpickle  # noqa: PLC0415 - 20 ms that most workers never need
@@ -52,7 +52,7 @@ def _dump_code(value: Any, by_value: Iterable[str]) -> bytes:
         return blob
 
 
-def load(blob: bytes | memoryview) -> Any:
+def load(blob: bytes | memoryview) -> Any:  # noqa: ANN401 - it may be anything
     """Load what `dump` made."""
     return pickle.loads(blob)  # noqa: S301 - both ends of the private socket are this program
 

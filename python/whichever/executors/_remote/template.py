@@ -30,7 +30,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main(config: dict[str, Any]) -> None:
     """Import the modules, then fork workers on request; returns only in a worker that is done."""
-    # A handler, not SIG_IGN: programs that tasks start must still die of Ctrl-C. The caller blocked the signal.
+    # A handler, not SIG_IGN: programs that tasks start must still die of Ctrl-C. The caller blocked it.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     sys.argv[:] = config["argv"]
@@ -39,7 +39,10 @@ def main(config: dict[str, Any]) -> None:
     _close_stdin()
     gc.collect()
     gc.freeze()  # collections in workers then leave the shared pages alone
-    worker_socket = _Template(config).run()
+    template = _Template(config)
+    worker_socket = template.run()
+    if worker_socket is None:
+        template.end()
     Worker(worker_socket.detach(), own_folder=True).serve(config["late"])
     flush()
 
@@ -61,7 +64,7 @@ def _start_over(config: dict[str, Any]) -> None:
     """Replace this program by a fresh one, with the configuration where the first one found it: on stdin."""
     os.ftruncate(0, 0)
     os.lseek(0, 0, os.SEEK_SET)
-    with open(0, "w", closefd=False) as file:  # noqa: PTH123 - a descriptor, not a path
+    with open(0, "w", closefd=False) as file:
         json.dump(config, file)
     os.lseek(0, 0, os.SEEK_SET)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -76,7 +79,7 @@ def _close_stdin() -> None:
 
 def _thread_count() -> int:
     try:
-        return len(os.listdir("/proc/self/task"))
+        return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - pathlib costs 5 ms at start
     except OSError:
         return 1
 
@@ -90,8 +93,8 @@ class _Template:
         self._children: set[int] = set()
         self._libc = ctypes.CDLL(None)
 
-    def run(self) -> socket.socket:
-        """Serve orders; returns in each forked worker, with its socket."""
+    def run(self) -> socket.socket | None:
+        """Serve orders; returns in each forked worker, with its socket, and None when the caller is gone."""
         me, parent_fd = os.getpid(), _open_pidfd(self._parent)
         watched: list[Any] = [self._control] if parent_fd is None else [self._control, parent_fd]
         while os.getppid() == self._parent:
@@ -111,7 +114,7 @@ class _Template:
                 self._answer(self._reap(*NUMBER.unpack(self._control.recv(NUMBER.size, socket.MSG_WAITALL))))
             else:
                 break
-        self._end()
+        return None
 
     def _answer(self, number: int) -> None:
         self._control.sendall(NUMBER.pack(number))
@@ -126,7 +129,9 @@ class _Template:
         if os.getppid() != me:
             os._exit(1)  # the template died before the line above could tie us to it
         if "numpy.random" in sys.modules:
-            sys.modules["numpy.random"].seed()  # Python's own generator reseeds itself after a fork; this does not
+            sys.modules[
+                "numpy.random"
+            ].seed()  # Python's own generator reseeds itself after a fork; this does not
         return 0
 
     def _reap(self, pid: int, seconds: float = 0.5) -> int:
@@ -143,7 +148,8 @@ class _Template:
         self._children.discard(pid)
         return os.waitstatus_to_exitcode(status)
 
-    def _end(self) -> NoReturn:
+    def end(self) -> NoReturn:
+        """Collect the workers, killing those that linger, and exit."""
         end = time.monotonic() + (GRACE_SECONDS if os.getppid() == self._parent else 0.0)
         for pid in tuple(self._children):
             self._reap(pid, end - time.monotonic())

@@ -1,7 +1,7 @@
 """A worker: reads tasks from its descriptor, runs them, writes how each ended.
 
-Messages in: RUN (the function, sent when it is another one than before, and where to find modules), TASKS (items).
-Out: READY once, then one reply for each TASKS message. The worker ends at the end of its input.
+Messages in: RUN (the function, if it is another one than before, and where to find modules), TASKS (items).
+Out: a greeting, then one reply for each TASKS message. The worker ends at the end of its input.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ import importlib
 import os
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .frames import Inbox, reader, send
 from .payload import dump, dump_error, is_plain, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 RUN, TASKS = 0, 1
 DONE, UNLOADABLE = 0, 1  # kinds of reply
 OK, RAISED = 0, 1  # flags of tasks in a reply
 
 importing = False
-"""Set while this process loads what a task needs: a module that starts an engine when imported asks for it."""
+"""Set while this process loads what a task needs: an engine refuses to start from within an import here."""
 
 
 def load_modules(names: list[str]) -> dict[str, str]:
@@ -38,7 +41,7 @@ def load_modules(names: list[str]) -> dict[str, str]:
     return failed
 
 
-def _guarded_load(blob: memoryview) -> Any:
+def _guarded_load(blob: memoryview) -> Any:  # noqa: ANN401 - it may be anything
     global importing  # noqa: PLW0603 - a fact of the whole process
     importing = True
     try:
@@ -65,21 +68,28 @@ class Worker:
         self._by_value: tuple[str, ...] = ()
 
     def serve(self, modules: list[str]) -> None:
-        """Load `modules`, say READY, then run what comes until the input ends."""
+        """Load `modules`, greet, then run what comes until the input ends."""
         inbox, read_into = Inbox(), reader(self._fd)
         with contextlib.suppress(OSError, EOFError):
             send(self._fd, [dump((os.getpid(), load_modules(modules)))])
             while True:
-                meta, *blobs = inbox.read(read_into)
-                kind, *rest = load(meta)
-                if kind == RUN:
-                    self._prepare(blobs, *rest)
-                else:
-                    send(self._fd, self._reply(blobs, *rest))
+                self._handle(*inbox.read(read_into))
         os.close(self._fd)
 
+    def _handle(self, meta: memoryview, *blobs: memoryview) -> None:
+        kind, *rest = load(meta)
+        if kind == RUN:
+            self._prepare(blobs, *rest)
+        else:
+            send(self._fd, self._reply(blobs, *rest))
+
     def _prepare(
-        self, blobs: list[memoryview], deadline: float | None, names: tuple[str, ...], path: list[str], folder: str
+        self,
+        blobs: tuple[memoryview, ...],
+        deadline: float | None,
+        names: tuple[str, ...],
+        path: list[str],
+        folder: str,
     ) -> None:
         self._deadline = deadline
         sys.path[:] = path
@@ -103,7 +113,7 @@ class Worker:
             sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None is how the import system says no
         self._by_value = names
 
-    def _reply(self, blobs: list[memoryview], bulk: bool) -> list[bytes]:  # noqa: FBT001 - a field of the message
+    def _reply(self, blobs: tuple[memoryview, ...], bulk: bool) -> list[bytes]:  # noqa: FBT001 - a field of the message
         if self._unloadable is not None:
             return [dump((UNLOADABLE,)), self._unloadable]
         start = time.perf_counter()
@@ -115,7 +125,7 @@ class Worker:
         replies = [self._dump_result(flags, index, value) for index, value in enumerate(values)]
         return [dump((DONE, bytes(flags), False, seconds)), *replies]
 
-    def _run(self, items: list[Any], *, loaded: bool) -> tuple[bytearray, list[Any]]:
+    def _run(self, items: Iterable[Any], *, loaded: bool) -> tuple[bytearray, list[Any]]:
         flags, values = bytearray(), []
         for item in items:
             if self._deadline is not None and time.monotonic() >= self._deadline:
@@ -130,14 +140,14 @@ class Worker:
                 flags.append(RAISED)
         return flags, values
 
-    def _leave_if_forked(self, code: Any) -> None:
+    def _leave_if_forked(self, code: object) -> None:
         """End the copy of this process that a task made by forking: it must not answer in our name."""
         if os.getpid() != self._pid:
             flush()
             os._exit(code if isinstance(code, int) else int(code is not None))
 
     @staticmethod
-    def _dump_result(flags: bytearray, index: int, value: Any) -> bytes:
+    def _dump_result(flags: bytearray, index: int, value: Any) -> bytes:  # noqa: ANN401 - result or exception
         if flags[index] == RAISED:
             return dump_error(value)
         try:
