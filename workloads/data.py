@@ -1,6 +1,6 @@
 """Items made of real data: the standard library's own sources, and records from fixed seeds.
 
-Guarantee: the same interpreter gives the same items at every call. Sizes are bytes unless a name says otherwise.
+Guarantee: the same interpreter gives the same items at every call. Sizes are bytes.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def csv_text(rows: int, seed: int = 7) -> str:
 def xml_text(rows: int, seed: int = 7) -> str:
     """Return `rows` records as one XML document."""
     orders = (
-        f'<order id="{r["id"]}"><city>{r["city"]}</city><price>{r["price"]}</price><note>{r["note"]}</note></order>'
+        f'<order id="{r["id"]}"><city>{r["city"]}</city><price>{r["price"]}</price><note>{r["note"]}</note>'
+        "</order>"
         for r in records(rows, seed)
     )
     return f"<?xml version='1.0'?><orders>{''.join(orders)}</orders>"

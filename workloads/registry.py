@@ -1,7 +1,7 @@
 """What a workload is, and where all of them are found.
 
-Guarantees: reading the registry imports no optional library and starts nothing; `Workload.make` prepares fresh
-items and fresh state at every call, and leaves no file, process or socket behind when its context ends.
+Guarantees: reading the registry imports no optional library and starts nothing; `Workload.make` prepares
+fresh items and fresh state at every call, and leaves no file, process or socket behind when its context ends.
 """
 
 from __future__ import annotations
@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 
 Textbook: TypeAlias = Literal["serial", "threads", "async", "processes"]
 
+TAGS = {
+    "async": "a coroutine function",
+    "network": "talks to a server",
+    "disk": "reads or writes files",
+    "child": "starts a child process",
+    "native": "runs native code without the GIL",
+    "threads": "brings threads of its own",
+    "payload": "large arguments or results",
+    "state": "writes or carries state that not every engine keeps",
+    "tiny": "microseconds a task",
+    "long": "seconds a task",
+    "uneven": "tasks of very different length",
+}
+
 _DISTRIBUTIONS = {"PIL": "Pillow", "faiss": "faiss-cpu", "sklearn": "scikit-learn"}
 
 
@@ -35,7 +49,7 @@ class Workload:
         known: What is known of it, in words.
         textbook: The engine that the rule of thumb would choose.
         plausible: Says whether a result can be right, given the item before and the result.
-        tags: Words to select by: async, network, disk, child, native, payload, state, tiny, long, uneven, threads.
+        tags: Words to select by: `TAGS`.
         breaks: Engines that would change what the program means, hence must be excluded.
         requires: Libraries it imports, by import name.
         programs: Executables it needs.
@@ -58,7 +72,9 @@ class Workload:
         return (*(_DISTRIBUTIONS.get(name, name) for name in libraries), *programs)
 
     def make(self) -> AbstractContextManager[Job]:
-        """Prepare the task: ``with workload.make() as (fn, items)``. Servers and files live as long as the context.
+        """Prepare the task: ``with workload.make() as (fn, items)``.
+
+        Servers and files live as long as the context. A coroutine function is for the async engine.
 
         Raises:
             ModuleNotFoundError: A library is missing; `missing` names it.
@@ -70,7 +86,7 @@ class Workload:
 
 def workloads() -> dict[str, Workload]:
     """Return every workload by its name, in the order of the entries."""
-    from workloads.entries import ENTRIES
+    from workloads.entries import ENTRIES  # noqa: PLC0415 - the entries are made of this module's class
 
     found = {entry.name: entry for entry in ENTRIES}
     if len(found) != len(ENTRIES):

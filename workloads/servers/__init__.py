@@ -1,7 +1,7 @@
 """Starts and stops our servers, each a process of its own, so that it shares neither GIL nor event loop.
 
-Guarantees: a server listens on 127.0.0.1 only, at ports of the system's choice; it is gone when the context ends,
-and also when the process that started it dies, because it watches its standard input.
+Guarantees: a server listens on 127.0.0.1 only, at ports of the system's choice; it is gone when the context
+ends, and also when the process that started it dies, because it watches its standard input.
 """
 
 from __future__ import annotations

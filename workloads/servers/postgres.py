@@ -1,7 +1,7 @@
 """A throw-away PostgreSQL with one table of orders, in a temporary folder. Prints its port when ready.
 
-PostgreSQL refuses to run as root; then it runs as `postgres` or `nobody`. The table is filled in single-user mode,
-before the server starts, so that no client library is needed here.
+PostgreSQL refuses to run as root; then it runs as `postgres` or `nobody`. The table is filled in single-user
+mode, before the server starts, so that no client library is needed here.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from workloads.servers import announce, wait_for_starter
 _READY_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 _TABLE = (
-    "CREATE TABLE orders AS SELECT i AS id, i % 1000 AS customer, 'city ' || i % 10 AS city, i * 37 % 500 AS price"
-    " FROM generate_series(0, 29999) AS i;\n"
+    "CREATE TABLE orders AS SELECT i AS id, i % 1000 AS customer, 'city ' || i % 10 AS city,"
+    " i * 37 % 500 AS price FROM generate_series(0, 29999) AS i;\n"
     "CREATE INDEX by_customer ON orders (customer);\n"
 )
 

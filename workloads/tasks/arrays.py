@@ -78,7 +78,7 @@ def prepare_numpy_big_result() -> Prepared:
 @contextmanager
 def prepare_numpy_big_argument() -> Prepared:
     field = big_field(7)
-    yield histogram_of_field, [field + number for number in range(60)]
+    yield histogram_of_field, [field + number for number in range(80)]
 
 
 @contextmanager

@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 
 def read_small(path: str) -> int:
-    with open(path, "rb") as file:
+    with open(path, "rb") as file:  # noqa: PTH123 - opening is the task; a Path object would cost as much again
         return len(file.read())
 
 
 def read_large(path: str) -> int:
-    with open(path, "rb") as file:
+    with open(path, "rb") as file:  # noqa: PTH123 - as above
         return file.read().count(b"\0")
 
 
 def digest_file(path: str) -> str:
-    with open(path, "rb") as file:
+    with open(path, "rb") as file:  # noqa: PTH123 - as above
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_durably(item: tuple[str, bytes]) -> int:
     path, block = item
-    with open(path, "wb") as file:
+    with open(path, "wb") as file:  # noqa: PTH123 - as above
         file.write(block)
         file.flush()
         os.fsync(file.fileno())

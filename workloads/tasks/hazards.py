@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workloads.tasks.waiting import busy_loop
 
@@ -129,5 +129,4 @@ def prepare_closure_generator() -> Prepared:
 
 @contextmanager
 def prepare_lambda() -> Prepared:
-    compute: Callable[[int], Any] = lambda number: sum(value * value % 7 for value in range(number))
-    yield compute, [_ROUNDS + number for number in range(_COUNT)]
+    yield lambda number: sum(value * value % 7 for value in range(number)), [_ROUNDS + number for number in range(_COUNT)]

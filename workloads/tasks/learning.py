@@ -29,7 +29,7 @@ def fit_forest(seed: int) -> float:
 
 @contextmanager
 def prepare_sklearn_logistic() -> Prepared:
-    yield fit_logistic, [2.0 ** (number / 6 - 4) for number in range(48)]
+    yield fit_logistic, [2.0 ** (number / 12 - 4) for number in range(96)]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Tasks whose point is their size: tiny, short, long, uneven, large payloads in or out, a list cut into parts."""
+"""Tasks whose point is their size: tiny, short, long, uneven, large payloads, a list cut into parts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def sum_part(part: list[int]) -> int:
 
 @contextmanager
 def prepare_tiny_tasks() -> Prepared:
-    yield tiny, list(range(400_000))
+    yield tiny, list(range(500_000))
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def prepare_large_bytes_in() -> Prepared:
 
 @contextmanager
 def prepare_large_objects_in() -> Prepared:
-    yield dearest, [make_orders(number) for number in range(10)] * 30
+    yield dearest, [make_orders(number) for number in range(10)] * 50
 
 
 @contextmanager

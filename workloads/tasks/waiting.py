@@ -30,7 +30,7 @@ def busy_loop(rounds: int) -> int:
 
 
 def sleep_or_work(item: tuple[str, float]) -> float:
-    """Sleep six times for a moment, or work: half the tasks hold the GIL while the other half want it back."""
+    """Sleep six times for a moment, or work: half the tasks hold the GIL, the other half want it back."""
     kind, amount = item
     if kind == "work":
         return busy_loop(int(amount))
@@ -46,7 +46,7 @@ async def sleep_async(seconds: float) -> float:
 
 async def sleep_blocking(seconds: float) -> float:
     await asyncio.sleep(seconds / 10)
-    time.sleep(seconds)
+    time.sleep(seconds)  # noqa: ASYNC251 - the mistake is the point
     return seconds
 
 

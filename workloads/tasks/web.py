@@ -69,8 +69,8 @@ async def talk_by_web_socket(url: str) -> list[str]:
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         try:
             writer.write(
-                f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+                f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\n"
+                f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
             )
             await reader.readuntil(b"\r\n\r\n")
             answers = [await _ask(reader, writer, f"message {number}") for number in range(5)]
