@@ -1,0 +1,117 @@
+"""What is known of the tasks that wait, or seem to: files, children, sleep, pipelines."""
+
+from __future__ import annotations
+
+from workloads.registry import Workload
+
+ENTRIES = (
+    Workload(
+        name="small_files",
+        room="disk",
+        textbook="threads",
+        known="the page cache answers at once: a plain loop wins, threads pay for the GIL at each call",
+        plausible=lambda _, result: 0 < result <= 100_000,
+        tags=frozenset({"disk", "tiny"}),
+    ),
+    Workload(
+        name="large_files",
+        room="disk",
+        textbook="threads",
+        known="a copy out of the page cache without the GIL, then a scan with it",
+        plausible=lambda _, result: 30_000 < result < 110_000,
+        tags=frozenset({"disk", "native"}),
+    ),
+    Workload(
+        name="digest_files",
+        room="disk",
+        textbook="threads",
+        known="reads and hashes in blocks, each without the GIL",
+        plausible=lambda _, result: len(result) == 64,
+        tags=frozenset({"disk", "native"}),
+    ),
+    Workload(
+        name="durable_writes",
+        room="disk",
+        textbook="threads",
+        known="waits for the disk at each task",
+        plausible=lambda item, result: result == len(item[1]),
+        tags=frozenset({"disk"}),
+    ),
+    Workload(
+        name="gzip_logs",
+        room="disk",
+        textbook="threads",
+        known="lines of Python over a decompressor that releases the GIL for a moment",
+        plausible=lambda _, result: 0 < result < 20_000,
+        tags=frozenset({"disk"}),
+    ),
+    Workload(
+        name="child_computes",
+        room="children",
+        textbook="threads",
+        known="the work is in another process: it looks like waiting and is bound by the cores",
+        plausible=lambda item, result: result == (item - 1) * item * (2 * item - 1) // 6,
+        tags=frozenset({"child"}),
+    ),
+    Workload(
+        name="child_waits",
+        room="children",
+        textbook="threads",
+        known="waiting for a process that does nothing",
+        plausible=lambda _, result: result == 0,
+        tags=frozenset({"child"}),
+    ),
+    Workload(
+        name="time_sleep",
+        room="waiting",
+        textbook="threads",
+        known="nothing but sleep",
+        plausible=lambda item, result: result == item,
+    ),
+    Workload(
+        name="busy_loop",
+        room="waiting",
+        textbook="processes",
+        known="nothing but Python",
+        plausible=lambda item, result: 0 < result < 7 * item,
+    ),
+    Workload(
+        name="sleepers_beside_busy",
+        room="waiting",
+        textbook="threads",
+        known="convoy: who sleeps and wants the GIL back waits up to a switch interval for it, each time",
+        plausible=lambda _, result: result > 0,
+    ),
+    Workload(
+        name="asyncio_sleep",
+        room="waiting",
+        textbook="async",
+        known="nothing but sleep, as a coroutine",
+        plausible=lambda item, result: result == item,
+        tags=frozenset({"async"}),
+    ),
+    Workload(
+        name="asyncio_blocking",
+        room="waiting",
+        textbook="async",
+        known="a coroutine that calls time.sleep stops the whole loop: async is no faster than serial",
+        plausible=lambda item, result: result == item,
+        tags=frozenset({"async"}),
+    ),
+    Workload(
+        name="asyncio_compute",
+        room="waiting",
+        textbook="async",
+        known="a coroutine that computes: async cannot help",
+        plausible=lambda item, result: 0 < result < 7 * item,
+        tags=frozenset({"async"}),
+    ),
+    Workload(
+        name="pipeline",
+        room="waiting",
+        textbook="threads",
+        known="producer and consumer with a queue between, in each task; parsing holds the GIL",
+        plausible=lambda item, result: result > 8 * len(item) / 2,
+        tags=frozenset({"threads"}),
+    ),
+)
