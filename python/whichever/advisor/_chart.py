@@ -184,7 +184,7 @@ class SecondsScale:
         """Choose the scale for `values`, which are positive."""
         least, most = min(values), max(values)
         if most / least > _LOG_FROM:
-            return cls(least / 1.3, most * 1.3, bottom, top, logarithmic=True)
+            return cls(least / 2, most * 1.3, bottom, top, logarithmic=True)
         return cls(0.0, most * 1.08, bottom, top, logarithmic=False)
 
     def at(self, seconds: float) -> float:
