@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from whichever._types import ENGINE_NAMES
+from whichever.advisor import _units as units
 from whichever.advisor import _wording as wording
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class SecondsScale:
         """Choose the scale for `values`, which are positive."""
         least, most = min(values), max(values)
         if most / least > _LOG_FROM:
-            return cls(least / 1.3, most * 1.3, bottom, top, logarithmic=True)
+            return cls(least / 2, most * 1.3, bottom, top, logarithmic=True)
         return cls(0.0, most * 1.08, bottom, top, logarithmic=False)
 
     def at(self, seconds: float) -> float:
@@ -198,7 +199,7 @@ class SecondsScale:
     def ticks(self) -> tuple[Tick, ...]:
         """Give four to eight round places."""
         values = self._decades() if self.logarithmic else linear_ticks(self.most)
-        return tuple(Tick(self.at(v), wording.tick_text(v)) for v in values)
+        return tuple(Tick(self.at(v), units.tick_text(v)) for v in values)
 
     def _decades(self) -> list[float]:
         low, high = math.floor(math.log10(self.least)), math.ceil(math.log10(self.most))

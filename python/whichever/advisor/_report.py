@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from whichever._core import __version__
 from whichever.advisor import _chart as chart
+from whichever.advisor import _units as units
 from whichever.advisor import _wording as wording
-from whichever.advisor._schema import short_repr
 from whichever.advisor._timeline import timeline
 
 if TYPE_CHECKING:
@@ -51,21 +51,21 @@ def _environment() -> Environment:
         finalize=_finalize,
     )
     environment.filters.update(
-        clean=wording.clean,
-        seconds=wording.seconds_text,
-        speedup=wording.speedup_text,
-        percent=wording.percent_text,
-        payload=wording.bytes_text,
-        repr=short_repr,
+        clean=units.clean,
+        seconds=units.seconds_text,
+        speedup=units.speedup_text,
+        percent=units.percent_text,
+        payload=units.bytes_text,
+        repr=units.short_repr,
     )
-    environment.globals.update(wording=wording, best_speedup=wording.best_speedup)
+    environment.globals.update(units=units, wording=wording, best_speedup=wording.best_speedup)
     return environment
 
 
 def _finalize(value: Any) -> Any:  # noqa: ANN401 - Jinja hands over whatever an expression gave
     """Spell out what must not stand in a page: control characters, surrogates, direction marks."""
     if type(value) is str and not value.isprintable():
-        return wording.clean(value)
+        return units.clean(value)
     return value
 
 
@@ -120,4 +120,4 @@ def _fact(value: Any) -> str:  # noqa: ANN401 - a machine fact is any plain valu
             return str(value)
         case Sequence():
             return ", ".join(map(_fact, value))
-    return short_repr(value)
+    return units.short_repr(value)

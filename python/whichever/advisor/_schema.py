@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import reprlib
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from whichever._core import __version__
+from whichever.advisor._units import short_repr
 
 if TYPE_CHECKING:
     from whichever._types import Failure, VerdictData
@@ -25,9 +26,6 @@ SCHEMA = 1
 MOST_SAMPLES = 100
 """Samples written out; ``samples_total`` says how many there were."""
 
-LONGEST_REPR = 200
-"""Characters of a repr that are kept."""
-
 
 def dumps(verdict: VerdictData) -> str:
     """Give the JSON text of a verdict."""
@@ -36,9 +34,12 @@ def dumps(verdict: VerdictData) -> str:
 
 def document(verdict: VerdictData) -> dict[str, Any]:
     """Give the JSON form of a verdict as plain dicts, lists, strings and numbers."""
+    pairs = zip_longest(
+        verdict.samples[:MOST_SAMPLES], verdict.positions[: len(verdict.samples)][:MOST_SAMPLES]
+    )
     samples = [
-        {"item": short_repr(item), "result": short_repr(result)}
-        for item, result in verdict.samples[:MOST_SAMPLES]
+        {"index": index, "item": short_repr(item), "result": short_repr(result)}
+        for (item, result), index in pairs
     ]
     return {
         "schema": SCHEMA,
@@ -62,30 +63,12 @@ def document(verdict: VerdictData) -> dict[str, Any]:
     }
 
 
-def short_repr(value: object) -> str:
-    """Give the repr of a user's object, shortened; a huge container is not spelt out first."""
-    try:
-        text = _REPR.repr(value)
-    except Exception as error:  # noqa: BLE001 - a user's __repr__ may raise anything, and saving goes on
-        text = f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
-    return text if len(text) <= LONGEST_REPR else text[: LONGEST_REPR - 1] + "…"
-
-
-def _shortener() -> reprlib.Repr:
-    shortener = reprlib.Repr()
-    shortener.maxstring = shortener.maxother = shortener.maxlong = LONGEST_REPR
-    return shortener
-
-
-_REPR = _shortener()
-
-
 def _failure(failure: Failure) -> dict[str, Any]:
     return {
         "index": failure.index,
         "item": short_repr(failure.item),
         "error": type(failure.error).__name__,
-        "message": short_repr(failure.error),
+        "repr": short_repr(failure.error),
     }
 
 

@@ -14,6 +14,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from whichever.advisor import _units as units
 from whichever.advisor import _wording as wording
 
 if TYPE_CHECKING:
@@ -103,10 +104,10 @@ def _forecasts(verdict: VerdictData, shown: list[Forecast], width: int) -> Table
     table.add_column("limit", no_wrap=True)
     chosen = wording.chosen_forecast(verdict)
     for forecast in shown:
-        cells = [forecast.engine, str(forecast.workers), wording.seconds_text(forecast.seconds)]
-        cells += [wording.interval_text(forecast.low, forecast.high)] * intervals
-        cells += [wording.seconds_text(forecast.measured)] * measured
-        cells += [_speedup(verdict, forecast), wording.clean(forecast.limit)]
+        cells = [forecast.engine, str(forecast.workers), units.seconds_text(forecast.seconds)]
+        cells += [units.interval_text(forecast.low, forecast.high)] * intervals
+        cells += [units.seconds_text(forecast.measured)] * measured
+        cells += [_speedup(verdict, forecast), units.clean(forecast.limit)]
         marker = "→" if forecast is chosen else ""
         table.add_row(*map(Text, (marker, *cells)), style="bold" if forecast is chosen else "")
     return table
@@ -115,7 +116,7 @@ def _forecasts(verdict: VerdictData, shown: list[Forecast], width: int) -> Table
 def _speedup(verdict: VerdictData, forecast: Forecast) -> str:
     if forecast.engine == "serial":
         return "baseline"
-    return wording.speedup_text(wording.best_speedup(verdict, forecast))
+    return units.speedup_text(wording.best_speedup(verdict, forecast))
 
 
 def _notes(verdict: VerdictData, shown: tuple[()] | list[Forecast]) -> Table:
@@ -132,7 +133,7 @@ def _lines(verdict: VerdictData, shown: int) -> Iterator[tuple[str, str]]:
         yield "more", f"{hidden} other worker counts are in verdict.forecasts"
     yield "ledger", ledger_line(verdict)
     for i, (engine, reason) in enumerate(verdict.excluded.items()):
-        yield "" if i else "excluded", f"{wording.clean(engine)}: {wording.clean(reason)}"
+        yield "" if i else "excluded", f"{units.clean(engine)}: {units.clean(reason)}"
     if verdict.failures:
         yield "failures", wording.failures_text(verdict)
     yield from _sentences("why", "reasons", verdict.reasons)
@@ -141,7 +142,7 @@ def _lines(verdict: VerdictData, shown: int) -> Iterator[tuple[str, str]]:
 
 def _sentences(label: str, field: str, sentences: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     for sentence in sentences[:_MOST_SENTENCES]:
-        yield label, wording.clean(sentence)
+        yield label, units.clean(sentence)
         label = ""
     hidden = len(sentences) - _MOST_SENTENCES
     if hidden > 0:
@@ -151,7 +152,7 @@ def _sentences(label: str, field: str, sentences: tuple[str, ...]) -> Iterator[t
 def ledger_line(verdict: VerdictData) -> str:
     """Say where a task's time went in one line, the parts below half a per cent left out."""
     parts = [p for p in wording.ledger_parts(verdict.ledger) if p.share >= wording.SMALLEST_SHARE]
-    shares = " · ".join(f"{part.label} {wording.percent_text(part.share)}" for part in parts)
+    shares = " · ".join(f"{part.label} {units.percent_text(part.share)}" for part in parts)
     if not verdict.ledger.gil:
         shares = f"{shares} (no GIL)"
     return shares

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from whichever.advisor import _units as units
 from whichever.advisor import _wording as wording
 from whichever.advisor._chart import WIDTH, Tick, linear_ticks
 
@@ -70,7 +71,7 @@ def timeline(spans: Sequence[TimelineSpan]) -> Timeline | None:
         rows.append(_row(thread, own, (start, step), states, _TOP + i * _PITCH))
     return Timeline(
         rows=tuple(rows),
-        ticks=tuple(Tick(_LEFT + t / step, wording.tick_text(t)) for t in linear_ticks(length)),
+        ticks=tuple(Tick(_LEFT + t / step, units.tick_text(t)) for t in linear_ticks(length)),
         states=states,
         hidden=max(0, len(threads) - _MOST_THREADS),
         column_seconds=step,

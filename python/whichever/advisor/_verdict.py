@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichever._types import VerdictData
+from whichever.advisor import _units as units
 from whichever.advisor import _wording as wording
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Verdict(VerdictData):
         return self.table()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} on {wording.clean(self.name)}: {wording.headline(self)}>"
+        return f"<{type(self).__name__} on {units.clean(self.name)}: {wording.headline(self)}>"
 
     def __rich__(self) -> Group:
         """Hand rich the table, for ``rich.print(verdict)``."""

@@ -1,16 +1,15 @@
-"""The words and units that the table, the report and the notebook share, so that all three say the same.
+"""What the table, the report and the notebook say of a verdict, so that all three say the same.
 
-Guarantee: every function takes plain values and returns text that is safe to print (`clean`); nothing here
-decides anything. Seconds come in as floats and go out with three significant digits in a unit people read.
+Nothing here decides anything: the verdict is read, ordered for reading and put in words.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from whichever._types import BLOCKED_KINDS
+from whichever.advisor._units import clean, plural, seconds_text, short_repr, speedup_text
 
 if TYPE_CHECKING:
     from whichever._types import Forecast, Ledger, VerdictData
@@ -46,16 +45,6 @@ _BLOCKED: dict[str, str] = {
     "unknown": "off-CPU: in a call that cannot be told",
 }
 
-_UNITS: tuple[tuple[float, float, str], ...] = (
-    (18_000.0, 3600.0, "h"),
-    (300.0, 60.0, "min"),
-    (1.0, 1.0, "s"),
-    (1e-3, 1e-3, "ms"),
-    (1e-6, 1e-6, "µs"),
-    (0.0, 1e-9, "ns"),
-)
-"""(from how many seconds on, seconds per unit, unit): '280 s' reads better than '4.67 min'."""
-
 SMALLEST_SHARE = 0.005
 """Parts of the ledger below this share are left out where space is short."""
 
@@ -79,85 +68,6 @@ class LedgerPart:
     seconds: float
     share: float
     standard_error: float
-
-
-def clean(text: object) -> str:
-    """Return `text` on one line, with control characters, surrogates and direction marks spelt out."""
-    joined = " ".join(str(text).split())
-    if joined.isprintable():
-        return joined
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in joined)
-
-
-def _unit(seconds: float) -> tuple[float, str]:
-    size = float(f"{abs(seconds):.3g}")
-    return next((scale, unit) for least, scale, unit in _UNITS if size >= least)
-
-
-def _digits(value: float) -> str:
-    """Write three significant digits, trailing zeros included, so that columns of numbers line up."""
-    size = abs(value)
-    return f"{value:.{0 if size >= 99.95 else 1 if size >= 9.995 else 2}f}"  # noqa: PLR2004 - where a digit moves
-
-
-def seconds_text(seconds: float | None) -> str:
-    """Say a length of time: '152 ms', '16.2 s', '12.5 min'."""
-    if seconds is None:
-        return "-"
-    if not math.isfinite(seconds):
-        return "unknown"
-    if seconds == 0:
-        return "0 s"
-    scale, unit = _unit(seconds)
-    return f"{_digits(seconds / scale)} {unit}"
-
-
-def tick_text(seconds: float) -> str:
-    """Say a round length of time on an axis: '5 s', '250 ms'."""
-    if seconds == 0:
-        return "0"
-    scale, unit = _unit(seconds)
-    return f"{seconds / scale:.3g} {unit}"
-
-
-def interval_text(low: float, high: float) -> str:
-    """Say an interval in the unit of its upper end: from 15.1 to 17.8 s."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return "unknown"
-    scale, unit = _unit(high)
-    return f"{_digits(low / scale)}\N{EN DASH}{_digits(high / scale)} {unit}"
-
-
-def speedup_text(speedup: float) -> str:
-    """Say a speed-up in words: '1.9x faster', '9.1x slower', 'as fast'."""
-    if not math.isfinite(speedup) or speedup <= 0:
-        return "unknown"
-    factor = max(speedup, 1 / speedup)
-    number = f"{factor:.1f}" if factor < 9.95 else f"{factor:.0f}"  # noqa: PLR2004 - two digits are enough
-    if number == "1.0":
-        return "as fast"
-    return f"{number}x {'faster' if speedup > 1 else 'slower'}"
-
-
-def percent_text(share: float) -> str:
-    """Say a share: '71 %', '0.6 %'."""
-    percent = 100 * share
-    return f"{percent:.1f} %" if 0 < percent < 0.95 else f"{percent:.0f} %"  # noqa: PLR2004 - from 0.95 on it rounds to 1
-
-
-def bytes_text(count: int | None) -> str:
-    """Say a number of bytes: '8.4 MB'; a payload of None does not pickle."""
-    if count is None:
-        return "does not pickle"
-    for scale, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= scale:
-            return f"{_digits(count / scale)} {unit}"
-    return f"{count} B"
-
-
-def plural(count: int, noun: str) -> str:
-    """Say a count with its noun: '1 worker', '2 workers', '12,000 tasks'."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def choice_text(engine: str, workers: int) -> str:
@@ -270,8 +180,5 @@ def subject(verdict: VerdictData) -> str:
 def failures_text(verdict: VerdictData) -> str:
     """Say how many sampled tasks raised, and what the first one raised."""
     first = verdict.failures[0]
-    error = f"{type(first.error).__name__}: {first.error}".removesuffix(": ")
-    ran = len(verdict.failures) + len(verdict.samples)
-    return (
-        f"{len(verdict.failures)} of {plural(ran, 'sampled task')} raised; item {first.index}: {clean(error)}"
-    )
+    ran = plural(len(verdict.failures) + len(verdict.samples), "sampled task")
+    return f"{len(verdict.failures)} of {ran} raised; item {first.index}: {short_repr(first.error)}"
