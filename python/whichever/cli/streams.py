@@ -28,7 +28,7 @@ def stdout_on_stderr() -> Iterator[None]:
 
 
 class ProgressLine:
-    """One line on a terminal that is written over again and again; nothing at all elsewhere.
+    """One line on a terminal that is written over again and again; elsewhere only what is to be kept.
 
     It is written by whoever calls, never by a thread of its own: a spinner that takes the GIL ten times a
     second would stand in the ledger of the tasks being metered.
@@ -55,6 +55,12 @@ class ProgressLine:
         self._stream.write("\r" + shown.ljust(self._width))
         self._stream.flush()
         self._width = len(shown)
+
+    def keep(self, text: str) -> None:
+        """Write `text` as a line that stays, on a terminal and elsewhere."""
+        self.clear()
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
 
     def clear(self) -> None:
         """Leave an empty line."""

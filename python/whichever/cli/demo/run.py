@@ -7,16 +7,18 @@ import re
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whichever.cli.demo import page
+from whichever.cli.demo.figures import engine_and_workers
 from whichever.cli.demo.server import ServerError
 from whichever.cli.problems import CommandLineError, in_one_line
 from whichever.errors import WhicheverError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from whichever._types import EngineName
     from whichever.cli.asking import Answer, Which
@@ -120,18 +122,33 @@ def run_jobs(names: Sequence[str], which: Which, line: ProgressLine, *, verify: 
     for position, name in enumerate(names, 1):
         say = line.behind(f"[{position}/{len(names)}] {name}: ")
         say("preparing")
-        try:
-            job = load(name)
-            with job.items() as items:
-                answer = which(job.fn, items, verify=verify, budget=BUDGET_SECONDS, progress=say)
-        except ModuleNotFoundError as error:
-            report.skipped[name] = f"needs {error.name}"
-        except (WhicheverError, ServerError, OSError) as error:
-            report.failed[name] = in_one_line(error)
-        else:
-            report.rows.append(Row(name, job, answer))
+        _run_job(name, report, partial(which, verify=verify, budget=BUDGET_SECONDS, progress=say))
+        line.keep(f"[{position}/{len(names)}] {_outcome(name, report)}")
     report.seconds = time.monotonic() - start
     return report
+
+
+def _run_job(name: str, report: Report, which: Callable[..., Answer]) -> None:
+    try:
+        job = load(name)
+    except ModuleNotFoundError as error:
+        report.skipped[name] = f"needs {error.name}"
+        return
+    try:
+        with job.items() as items:
+            answer = which(job.fn, items)
+    except (WhicheverError, ServerError, OSError) as error:
+        report.failed[name] = in_one_line(error)
+    else:
+        report.rows.append(Row(name, job, answer))
+
+
+def _outcome(name: str, report: Report) -> str:
+    if name in report.skipped:
+        return f"{name}: skipped, {report.skipped[name]}"
+    if name in report.failed:
+        return f"{name}: failed, {report.failed[name]}"
+    return f"{name}: {engine_and_workers(report.rows[-1].answer)}"
 
 
 def load(name: str) -> Job:

@@ -22,7 +22,7 @@ def show(report: Report, stream: TextIO) -> None:
     console = Console(file=stream, width=None if stream.isatty() else WIDTH_IN_A_FILE, highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading, justify in (
-        ("job", "left"), ("the textbook", "left"), ("", "right"), ("the verdict", "left"),
+        ("job", "left"), ("the textbook", "left"), ("measured", "right"), ("the verdict", "left"),
         ("predicted", "right"), ("measured", "right"), ("why", "left"),
     ):  # fmt: skip
         table.add_column(heading, justify=justify)  # type: ignore[arg-type] # rich wants literals
