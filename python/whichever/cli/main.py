@@ -86,7 +86,7 @@ def _add_try(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--engines", type=_engines, metavar="A,B", help=f"only these of {', '.join(ENGINE_NAMES)}"
     )
-    parser.add_argument("--workers", type=_positive, metavar="N", help="at most this many workers")
+    parser.add_argument("--workers", type=_positive, metavar="N", help="consider exactly this many workers")
     parser.add_argument(
         "--verify", action="store_true", help="run all items on every engine and show the measured times too"
     )
