@@ -39,8 +39,8 @@ def ledger(wall):
 def forecasts(verify):
     def of(engine, workers, seconds, measured):
         return Forecast(
-            engine=engine, workers=workers, seconds=seconds, low=seconds, high=seconds, speedup=8.0 / seconds,
-            limit="gil", measured=measured if verify else None,
+            engine=engine, workers=workers, seconds=seconds, low=seconds, high=seconds,
+            speedup=8.0 / (measured if verify else seconds), limit="gil", measured=measured if verify else None,
         )  # fmt: skip
 
     return (of("threads", 4, 2.0, 1.6), of("serial", 1, 8.0, 8.0), of("processes", 2, 4.0, 80.0))

@@ -25,7 +25,7 @@ HEAD = """<!doctype html>
   body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 3rem auto; padding: 0 1rem; }
   h1 { font-weight: 650; letter-spacing: -.02em; }
   table.demo { border-collapse: collapse; width: 100%; font-size: .92rem; }
-  table.demo :is(th, td) { text-align: left; vertical-align: top; padding: .4rem .7rem .4rem 0; }
+  table.demo :is(th, td) { text-align: left; vertical-align: top; padding: .4rem 1.2rem .4rem 0; }
   table.demo tr { border-bottom: 1px solid color-mix(in srgb, currentColor 18%, transparent); }
   table.demo .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
   section.demo { margin-top: 4rem; border-top: 2px solid currentColor; }
