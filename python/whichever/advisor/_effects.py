@@ -6,6 +6,8 @@ the user's objects. Both err on the side of meaning: what may be missed by the c
 work on copies (processes, interpreters). What could not be compared is said, not guessed.
 """
 
+# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
+
 from __future__ import annotations
 
 import os
@@ -15,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from whichever.advisor import _fingerprint
 from whichever.advisor._inside import resources
+from whichever.advisor._kinds import is_user_class
 from whichever.advisor._pickling import why_not_picklable
-from whichever.advisor._reach import MISSING, Reach, Target, function_kind
+from whichever.advisor._reach import MISSING, Reach, Target
 from whichever.advisor._walk import inspect_function
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from whichever._types import EngineName
 
@@ -33,44 +36,52 @@ _NAMED = 3  # causes named in one reason; a reader wants the first few
 
 
 def exclusions_before(
-    fn: Callable[..., Any], first_item: Any, reach: Reach | None = None
+    fn: Callable[..., Any], reach: Reach, first_item: Any = MISSING
 ) -> dict[EngineName, str]:
-    """Find, before anything runs, the engines that cannot run `fn` on such items as the program means it.
+    """Find, before anything runs, the engines that cannot run `fn` as the program means it.
 
     Args:
         fn: The task.
-        first_item: An item it will be called with.
-        reach: What `inspect_function` found, when that has been asked already.
+        reach: What `inspect_function` found of it.
+        first_item: An item it will be called with, where one is at hand. A `Watch` looks at the items too.
     """
-    kind = function_kind(fn)
-    if kind == "coroutine":
+    if reach.coroutine:
         reason = "is a coroutine function: a coroutine belongs to one event loop"
         return dict.fromkeys(("threads", *COPYING), reason)
     excluded: dict[EngineName, str] = {"async": "is not a coroutine function"}
-    if reach is None:
-        reach = inspect_function(fn, first_item)
-    copying = _reason_against_copies(fn, first_item, reach)
-    if copying is not None:
-        excluded |= dict.fromkeys(COPYING, copying)
+    reason = _against_copies(fn, reach)
+    if reason is None and first_item is not MISSING:
+        reason = _against_copying(first_item)
+    if reason is not None:
+        excluded |= dict.fromkeys(COPYING, reason)
     return excluded
 
 
-def _reason_against_copies(fn: Any, first_item: Any, reach: Reach) -> str | None:
+def _against_copies(fn: Any, reach: Reach) -> str | None:
     if reach.kind in ("generator", "async generator"):
         return f"is a generator function: what it returns, {_article(reach.kind)}, does not pickle"
     if reach.writes or reach.resources:
         return _joined((*reach.writes, *reach.resources))
-    held = [
-        f"{_article(kind)}" if path == "" else f"the {kind} `{path}`"
-        for kind, path in resources(first_item, "")
-    ]
-    if held:
-        return f"its argument {'is' if held[0].startswith('a') else 'holds'} {_joined(tuple(held))}"
-    why = why_not_picklable(fn, by_value=True)
-    if why is not None:
-        return why
-    why = why_not_picklable(first_item)
+    return why_not_picklable(fn, by_value=True)
+
+
+def _against_copying(item: Any) -> str | None:
+    held = _held(item)
+    if held is not None:
+        return held
+    why = why_not_picklable(item)
     return None if why is None else f"its argument {why}"
+
+
+def _held(item: Any) -> str | None:
+    """Say what `item` is or holds that belongs to this process alone."""
+    for kind, path in resources(item, "argument"):
+        return (
+            f"its argument is {_article(kind)}"
+            if path == "argument"
+            else f"its argument holds the {kind} `{path}`"
+        )
+    return None
 
 
 class Watch:
@@ -86,8 +97,10 @@ class Watch:
     """
 
     def __init__(self, fn: Callable[..., Any], reach: Reach, *, budget: float = 0.2) -> None:
-        self._kind = function_kind(fn)
+        self._fn = fn
         self._reach = reach
+        self._first = True
+        self._causes: dict[str, None] = dict.fromkeys(reach.writes)
         self._left = budget
         self._targets = (*reach.state, *_AMBIENT)
         self._pending: list[tuple[Target, _fingerprint.Fingerprint]] = []
@@ -101,16 +114,29 @@ class Watch:
         """Take the fingerprints of `item` and of what the function reaches, before a call."""
         self._pending = []
         self._item = item
+        if self._first:
+            self._first = False
+            self._look_at(item)
         if self._left <= 0:
             self.passed_over += 1
             return
         started = time.perf_counter()
-        argument = Target(label="its argument", read=lambda: item)
+        argument = Target(label=_ARGUMENT, read=lambda: item)
         for target in (argument, *self._targets):
             if target.label not in self._changed:
                 seconds = max(0.001, min(0.05, self._left - (time.perf_counter() - started)))
                 self._pending.append((target, _fingerprint.take(_value(target), seconds=seconds)))
         self._left -= time.perf_counter() - started
+
+    def _look_at(self, item: Any) -> None:
+        """Look at the first item: what it holds, and what its own methods reach."""
+        held = None if self._reach.coroutine else _held(item)
+        if held is not None:
+            self._causes[held] = None
+        if is_user_class(type(item)):
+            found = inspect_function(self._fn, item)
+            self._targets += tuple(target for target in found.state if target not in self._targets)
+            self._causes |= dict.fromkeys((*found.writes, *found.resources))
 
     def after(self, item: Any) -> None:
         """Compare with what `before` saw; `item` is the same one, after the call."""
@@ -132,24 +158,24 @@ class Watch:
 
     def exclusions(self) -> dict[EngineName, str]:
         """Give the engines excluded by what the calls changed; what the code is seen to write counts too."""
-        causes = [*self._reach.writes]
-        causes += [_written(label) for label in self._changed if not self._told(label)]
-        if not causes or self._kind == "coroutine":
+        causes = [*self._causes, *(_written(label) for label in self._changed if not self._told(label))]
+        if not causes or self._reach.coroutine:
             return {}
         return dict.fromkeys(COPYING, _joined(tuple(causes)))
 
     def _told(self, label: str) -> bool:
+        """Whether the code was already seen to write what changed, under the same name."""
         name = re.search(r"`([^`]+)`", label)
-        return name is not None and any(f"`{name[1]}`" in cause for cause in self._reach.writes)
+        return name is not None and any(f"`{name[1]}`" in cause for cause in self._causes)
 
     def notes(self) -> tuple[str, ...]:
         """Say what a user should know though it excludes no engine, and what could not be compared."""
         found = list(self._reach.notes())
-        shared = [w.removeprefix("writes ").removeprefix("changes ") for w in self._reach.writes]
-        shared += [label for label in self._changed if label != "its argument" and not self._told(label)]
-        if shared and not self._reach.locks and self._kind != "coroutine":
+        shared = [cause.removeprefix("writes ") for cause in self._causes if cause.startswith("writes ")]
+        shared += [label for label in self._changed if label != _ARGUMENT and not self._told(label)]
+        if shared and not self._reach.locks and not self._reach.coroutine:
             found.append(f"threads will race on {_joined(tuple(shared))}: guard it with a lock")
-        found += [f"{label} is too large to compare as a whole; a sample was" for label in self._partly]
+        found += [f"{label} is too large to compare as a whole: a part of it was" for label in self._partly]
         if self.passed_over:
             found.append(f"state was compared around the first {self.checked} calls only")
         if not self._reach.complete:
@@ -165,7 +191,7 @@ def _value(target: Target) -> Any:
 
 
 def _written(label: str) -> str:
-    return f"changes {label}" if label in ("its argument", _DIRECTORY) else f"writes {label}"
+    return f"changes {label}" if label in (_ARGUMENT, _DIRECTORY) else f"writes {label}"
 
 
 def _joined(causes: tuple[str, ...]) -> str:
@@ -185,6 +211,7 @@ def _working_directory() -> Any:
 
 
 _NONE = _fingerprint.take(None)
+_ARGUMENT = "its argument"
 _DIRECTORY = "the working directory"
 _AMBIENT: tuple[Target, ...] = (
     Target(label="`os.environ`", read=lambda: dict(os.environ)),

@@ -4,6 +4,8 @@ Asks types only; never calls a method of the value, so asking changes nothing. T
 loaded are not looked for: no value can be of them.
 """
 
+# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
+
 from __future__ import annotations
 
 import collections.abc

@@ -6,6 +6,8 @@ descriptors, modules that are not loaded yet are not imported. What it cannot fo
 object, ``getattr`` by a computed name) is left to the comparison of state around the samples.
 """
 
+# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
+
 from __future__ import annotations
 
 import functools
@@ -66,6 +68,11 @@ class Reach:
     functions: tuple[str, ...] = ()
     locks: bool = False
     complete: bool = True
+
+    @property
+    def coroutine(self) -> bool:
+        """Whether calling it makes a coroutine."""
+        return self.kind == "coroutine"
 
     def notes(self) -> tuple[str, ...]:
         """Say what a user should know though it excludes no engine."""

@@ -1,5 +1,7 @@
 """The walk behind `inspect_function`: from a function to everything its names lead to, breadth first, bounded."""
 
+# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
+
 from __future__ import annotations
 
 import builtins
