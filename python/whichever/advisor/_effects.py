@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from whichever.advisor import _fingerprint
 from whichever.advisor._inside import resources
-from whichever.advisor._kinds import is_user_class
 from whichever.advisor._pickling import why_not_picklable
 from whichever.advisor._reach import MISSING, Reach, Target
 from whichever.advisor._walk import inspect_function
@@ -36,24 +35,24 @@ _NAMED = 3  # causes named in one reason; a reader wants the first few
 
 
 def exclusions_before(
-    fn: Callable[..., Any], reach: Reach, first_item: Any = MISSING
+    fn: Callable[..., Any], first_item: Any, reach: Reach | None = None
 ) -> dict[EngineName, str]:
-    """Find, before anything runs, the engines that cannot run `fn` as the program means it.
+    """Find, before anything runs, the engines that cannot run `fn` on such items as the program means it.
 
     Args:
         fn: The task.
-        reach: What `inspect_function` found of it.
-        first_item: An item it will be called with, where one is at hand. A `Watch` looks at the items too.
+        first_item: An item it will be called with.
+        reach: What `inspect_function` found of both, when that has been asked already.
     """
-    if reach.coroutine:
+    if reach is None:
+        reach = inspect_function(fn, first_item)
+    if reach.kind == "coroutine":
         reason = "is a coroutine function: a coroutine belongs to one event loop"
         return dict.fromkeys(("threads", *COPYING), reason)
     excluded: dict[EngineName, str] = {"async": "is not a coroutine function"}
-    reason = _against_copies(fn, reach)
-    if reason is None and first_item is not MISSING:
-        reason = _against_copying(first_item)
-    if reason is not None:
-        excluded |= dict.fromkeys(COPYING, reason)
+    against = _against_copies(fn, reach) or _against_copying(first_item)
+    if against is not None:
+        excluded |= dict.fromkeys(COPYING, against)
     return excluded
 
 
@@ -91,16 +90,13 @@ class Watch:
     looking and says so; `checked` counts the calls it compared.
 
     Args:
-        fn: The task.
+        _fn: The task; `reach` says all there is to know of it.
         reach: What `inspect_function` found of it.
         budget: Seconds that all comparisons together may take.
     """
 
-    def __init__(self, fn: Callable[..., Any], reach: Reach, *, budget: float = 0.2) -> None:
-        self._fn = fn
+    def __init__(self, _fn: Callable[..., Any], reach: Reach, *, budget: float = 0.2) -> None:
         self._reach = reach
-        self._first = True
-        self._causes: dict[str, None] = dict.fromkeys(reach.writes)
         self._left = budget
         self._targets = (*reach.state, *_AMBIENT)
         self._pending: list[tuple[Target, _fingerprint.Fingerprint]] = []
@@ -114,9 +110,6 @@ class Watch:
         """Take the fingerprints of `item` and of what the function reaches, before a call."""
         self._pending = []
         self._item = item
-        if self._first:
-            self._first = False
-            self._look_at(item)
         if self._left <= 0:
             self.passed_over += 1
             return
@@ -127,16 +120,6 @@ class Watch:
                 seconds = max(0.001, min(0.05, self._left - (time.perf_counter() - started)))
                 self._pending.append((target, _fingerprint.take(_value(target), seconds=seconds)))
         self._left -= time.perf_counter() - started
-
-    def _look_at(self, item: Any) -> None:
-        """Look at the first item: what it holds, and what its own methods reach."""
-        held = None if self._reach.coroutine else _held(item)
-        if held is not None:
-            self._causes[held] = None
-        if is_user_class(type(item)):
-            found = inspect_function(self._fn, item)
-            self._targets += tuple(target for target in found.state if target not in self._targets)
-            self._causes |= dict.fromkeys((*found.writes, *found.resources))
 
     def after(self, item: Any) -> None:
         """Compare with what `before` saw; `item` is the same one, after the call."""
@@ -158,22 +141,24 @@ class Watch:
 
     def exclusions(self) -> dict[EngineName, str]:
         """Give the engines excluded by what the calls changed; what the code is seen to write counts too."""
-        causes = [*self._causes, *(_written(label) for label in self._changed if not self._told(label))]
-        if not causes or self._reach.coroutine:
+        causes = [*self._reach.writes, *(_written(label) for label in self._changed if not self._told(label))]
+        if not causes or self._reach.kind == "coroutine":
             return {}
         return dict.fromkeys(COPYING, _joined(tuple(causes)))
 
     def _told(self, label: str) -> bool:
         """Whether the code was already seen to write what changed, under the same name."""
         name = re.search(r"`([^`]+)`", label)
-        return name is not None and any(f"`{name[1]}`" in cause for cause in self._causes)
+        return name is not None and any(f"`{name[1]}`" in cause for cause in self._reach.writes)
 
     def notes(self) -> tuple[str, ...]:
         """Say what a user should know though it excludes no engine, and what could not be compared."""
         found = list(self._reach.notes())
-        shared = [cause.removeprefix("writes ") for cause in self._causes if cause.startswith("writes ")]
+        shared = [
+            cause.removeprefix("writes ") for cause in self._reach.writes if cause.startswith("writes ")
+        ]
         shared += [label for label in self._changed if label != _ARGUMENT and not self._told(label)]
-        if shared and not self._reach.locks and not self._reach.coroutine:
+        if shared and not self._reach.locks and self._reach.kind != "coroutine":
             found.append(f"threads will race on {_joined(tuple(shared))}: guard it with a lock")
         found += [f"{label} is too large to compare as a whole: a part of it was" for label in self._partly]
         if self.passed_over:

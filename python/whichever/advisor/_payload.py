@@ -123,7 +123,7 @@ class _Measure:
 def _copy_to_fresh_pages(view: memoryview) -> None:
     """Copy as a pickle being built does: into memory that the kernel has yet to hand out, which is the slow part."""
     with mmap.mmap(-1, view.nbytes) as pages:
-        pages[:] = view  # type: ignore[assignment] # any buffer will do
+        pages[:] = view
 
 
 def _mean(values: Sequence[Any]) -> _Cost:

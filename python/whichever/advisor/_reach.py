@@ -69,11 +69,6 @@ class Reach:
     locks: bool = False
     complete: bool = True
 
-    @property
-    def coroutine(self) -> bool:
-        """Whether calling it makes a coroutine."""
-        return self.kind == "coroutine"
-
     def notes(self) -> tuple[str, ...]:
         """Say what a user should know though it excludes no engine."""
         found = [f"each worker process has its own lru_cache of `{name}`" for name in self.caches]

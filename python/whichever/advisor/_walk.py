@@ -284,7 +284,7 @@ class _Walk:
         for path, part in parts(value, place.name):
             if not self._meet_code(part):
                 self._meet_resource(part, place, path)
-        self._callable_object(value, place)
+        self._callable_object(value)
 
     def _meet_code(self, value: Any) -> bool:
         """Look at a module, function, method, class or partial; False when `value` is none of these."""
@@ -356,7 +356,7 @@ class _Walk:
         self._locks = self._locks or kind in ("lock", "condition", "semaphore")
         return True
 
-    def _callable_object(self, value: Any, place: _Place) -> None:
+    def _callable_object(self, value: Any) -> None:
         kind = type(value)
         self._modules[kind.__module__] = None
         if not is_user_class(kind):
