@@ -90,13 +90,13 @@ class Watch:
     looking and says so; `checked` counts the calls it compared.
 
     Args:
-        _fn: The task; `reach` says all there is to know of it.
-        reach: What `inspect_function` found of it.
+        fn: The task.
+        reach: What `inspect_function` found of it, when that has been asked already.
         budget: Seconds that all comparisons together may take.
     """
 
-    def __init__(self, _fn: Callable[..., Any], reach: Reach, *, budget: float = 0.2) -> None:
-        self._reach = reach
+    def __init__(self, fn: Callable[..., Any], reach: Reach | None = None, *, budget: float = 0.2) -> None:
+        self._reach = reach = inspect_function(fn) if reach is None else reach
         self._left = budget
         self._targets = (*reach.state, *_AMBIENT)
         self._pending: list[tuple[Target, _fingerprint.Fingerprint]] = []
@@ -160,7 +160,7 @@ class Watch:
         shared += [label for label in self._changed if label != _ARGUMENT and not self._told(label)]
         if shared and not self._reach.locks and self._reach.kind != "coroutine":
             found.append(f"threads will race on {_joined(tuple(shared))}: guard it with a lock")
-        found += [f"{label} is too large to compare as a whole: a part of it was" for label in self._partly]
+        found += [f"{label} is too large to compare as a whole: a part of it was" for label in self._partly if label not in self._changed]
         if self.passed_over:
             found.append(f"state was compared around the first {self.checked} calls only")
         if not self._reach.complete:

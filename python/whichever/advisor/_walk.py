@@ -145,6 +145,9 @@ class _Walk:
         home = function.__globals__
         self._stored |= facts.stored_attributes
         self._note_writes(function, facts)
+        if facts.stored_attributes or vars(function).keys() - {"__wrapped__"}:
+            label = f"attributes of the function `{function.__qualname__}`"
+            self._target(label, functools.partial(_function_attributes, function))
         locals_ = self._locals(function, bound)
         cells = self._closure(function)
         for load in sorted(facts.loads, key=lambda load: (load.scope, load.name, load.attributes)):
@@ -433,6 +436,10 @@ def _defaults(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 def _read_default(function: types.FunctionType, name: str) -> Any:
     return dict(_defaults(function)).get(name, MISSING)
+
+
+def _function_attributes(function: types.FunctionType) -> dict[str, Any]:
+    return dict(vars(function))
 
 
 def _read_cell(cell: types.CellType) -> Any:
