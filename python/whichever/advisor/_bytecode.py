@@ -7,6 +7,7 @@ Reads CPython 3.11 to 3.15. It relies on opcode names beginning as they have sin
 from __future__ import annotations
 
 import dis
+import itertools
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import TYPE_CHECKING, Literal
@@ -140,7 +141,7 @@ def _scan_writes(facts: CodeFacts, code: CodeType, instructions: Sequence[dis.In
 
 def _none_guards(instructions: Sequence[dis.Instruction]) -> Iterator[tuple[str, int, int]]:
     """Yield (global, first offset, end offset) of the code that runs only when that global is None."""
-    for before, jump in zip(instructions, instructions[1:], strict=False):
+    for before, jump in itertools.pairwise(instructions):
         if (
             before.opname == "LOAD_GLOBAL"
             and jump.opname.startswith("POP_JUMP")

@@ -6,6 +6,8 @@ the user's objects. Both err on the side of meaning: what may be missed by the c
 work on copies (processes, interpreters). What could not be compared is said, not guessed.
 """
 
+# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
+
 from __future__ import annotations
 
 import os
@@ -16,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from whichever.advisor import _fingerprint
 from whichever.advisor._inside import resources
 from whichever.advisor._pickling import why_not_picklable
-from whichever.advisor._reach import MISSING, Reach, Target, function_kind
+from whichever.advisor._reach import MISSING, Reach, Target
 from whichever.advisor._walk import inspect_function
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from whichever._types import EngineName
 
@@ -40,37 +42,45 @@ def exclusions_before(
     Args:
         fn: The task.
         first_item: An item it will be called with.
-        reach: What `inspect_function` found, when that has been asked already.
+        reach: What `inspect_function` found of both, when that has been asked already.
     """
-    kind = function_kind(fn)
-    if kind == "coroutine":
+    if reach is None:
+        reach = inspect_function(fn, first_item)
+    if reach.kind == "coroutine":
         reason = "is a coroutine function: a coroutine belongs to one event loop"
         return dict.fromkeys(("threads", *COPYING), reason)
     excluded: dict[EngineName, str] = {"async": "is not a coroutine function"}
-    if reach is None:
-        reach = inspect_function(fn, first_item)
-    copying = _reason_against_copies(fn, first_item, reach)
-    if copying is not None:
-        excluded |= dict.fromkeys(COPYING, copying)
+    against = _against_copies(fn, reach) or _against_copying(first_item)
+    if against is not None:
+        excluded |= dict.fromkeys(COPYING, against)
     return excluded
 
 
-def _reason_against_copies(fn: Any, first_item: Any, reach: Reach) -> str | None:
+def _against_copies(fn: Any, reach: Reach) -> str | None:
     if reach.kind in ("generator", "async generator"):
         return f"is a generator function: what it returns, {_article(reach.kind)}, does not pickle"
     if reach.writes or reach.resources:
         return _joined((*reach.writes, *reach.resources))
-    held = [
-        f"{_article(kind)}" if path == "" else f"the {kind} `{path}`"
-        for kind, path in resources(first_item, "")
-    ]
-    if held:
-        return f"its argument {'is' if held[0].startswith('a') else 'holds'} {_joined(tuple(held))}"
-    why = why_not_picklable(fn, by_value=True)
-    if why is not None:
-        return why
-    why = why_not_picklable(first_item)
+    return why_not_picklable(fn, by_value=True)
+
+
+def _against_copying(item: Any) -> str | None:
+    held = _held(item)
+    if held is not None:
+        return held
+    why = why_not_picklable(item)
     return None if why is None else f"its argument {why}"
+
+
+def _held(item: Any) -> str | None:
+    """Say what `item` is or holds that belongs to this process alone."""
+    for kind, path in resources(item, "argument"):
+        return (
+            f"its argument is {_article(kind)}"
+            if path == "argument"
+            else f"its argument holds the {kind} `{path}`"
+        )
+    return None
 
 
 class Watch:
@@ -81,13 +91,12 @@ class Watch:
 
     Args:
         fn: The task.
-        reach: What `inspect_function` found of it.
+        reach: What `inspect_function` found of it, when that has been asked already.
         budget: Seconds that all comparisons together may take.
     """
 
-    def __init__(self, fn: Callable[..., Any], reach: Reach, *, budget: float = 0.2) -> None:
-        self._kind = function_kind(fn)
-        self._reach = reach
+    def __init__(self, fn: Callable[..., Any], reach: Reach | None = None, *, budget: float = 0.2) -> None:
+        self._reach = reach = inspect_function(fn) if reach is None else reach
         self._left = budget
         self._targets = (*reach.state, *_AMBIENT)
         self._pending: list[tuple[Target, _fingerprint.Fingerprint]] = []
@@ -105,7 +114,7 @@ class Watch:
             self.passed_over += 1
             return
         started = time.perf_counter()
-        argument = Target(label="its argument", read=lambda: item)
+        argument = Target(label=_ARGUMENT, read=lambda: item)
         for target in (argument, *self._targets):
             if target.label not in self._changed:
                 seconds = max(0.001, min(0.05, self._left - (time.perf_counter() - started)))
@@ -132,24 +141,26 @@ class Watch:
 
     def exclusions(self) -> dict[EngineName, str]:
         """Give the engines excluded by what the calls changed; what the code is seen to write counts too."""
-        causes = [*self._reach.writes]
-        causes += [_written(label) for label in self._changed if not self._told(label)]
-        if not causes or self._kind == "coroutine":
+        causes = [*self._reach.writes, *(_written(label) for label in self._changed if not self._told(label))]
+        if not causes or self._reach.kind == "coroutine":
             return {}
         return dict.fromkeys(COPYING, _joined(tuple(causes)))
 
     def _told(self, label: str) -> bool:
+        """Whether the code was already seen to write what changed, under the same name."""
         name = re.search(r"`([^`]+)`", label)
         return name is not None and any(f"`{name[1]}`" in cause for cause in self._reach.writes)
 
     def notes(self) -> tuple[str, ...]:
         """Say what a user should know though it excludes no engine, and what could not be compared."""
         found = list(self._reach.notes())
-        shared = [w.removeprefix("writes ").removeprefix("changes ") for w in self._reach.writes]
-        shared += [label for label in self._changed if label != "its argument" and not self._told(label)]
-        if shared and not self._reach.locks and self._kind != "coroutine":
+        shared = [
+            cause.removeprefix("writes ") for cause in self._reach.writes if cause.startswith("writes ")
+        ]
+        shared += [label for label in self._changed if label != _ARGUMENT and not self._told(label)]
+        if shared and not self._reach.locks and self._reach.kind != "coroutine":
             found.append(f"threads will race on {_joined(tuple(shared))}: guard it with a lock")
-        found += [f"{label} is too large to compare as a whole; a sample was" for label in self._partly]
+        found += [f"{label} is too large to compare as a whole: a part of it was" for label in self._partly if label not in self._changed]
         if self.passed_over:
             found.append(f"state was compared around the first {self.checked} calls only")
         if not self._reach.complete:
@@ -165,7 +176,7 @@ def _value(target: Target) -> Any:
 
 
 def _written(label: str) -> str:
-    return f"changes {label}" if label in ("its argument", _DIRECTORY) else f"writes {label}"
+    return f"changes {label}" if label in (_ARGUMENT, _DIRECTORY) else f"writes {label}"
 
 
 def _joined(causes: tuple[str, ...]) -> str:
@@ -185,6 +196,7 @@ def _working_directory() -> Any:
 
 
 _NONE = _fingerprint.take(None)
+_ARGUMENT = "its argument"
 _DIRECTORY = "the working directory"
 _AMBIENT: tuple[Target, ...] = (
     Target(label="`os.environ`", read=lambda: dict(os.environ)),

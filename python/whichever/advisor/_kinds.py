@@ -4,6 +4,8 @@ Asks types only; never calls a method of the value, so asking changes nothing. T
 loaded are not looked for: no value can be of them.
 """
 
+# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
+
 from __future__ import annotations
 
 import collections.abc
@@ -60,9 +62,10 @@ _BUILTIN_RESOURCES: tuple[tuple[type, str], ...] = (
     (type(threading.Lock()), "lock"),
     (type(threading.RLock()), "lock"),
 )
-_DATA_MODULES = frozenset(
-    "builtins collections array numpy pandas polars pyarrow decimal fractions datetime pathlib types uuid".split()
-)
+_DATA_MODULES = frozenset((
+    "builtins", "collections", "array", "numpy", "pandas", "polars", "pyarrow", "decimal", "fractions", "datetime",
+    "pathlib", "types", "uuid",
+))  # fmt: skip
 _NOT_STATE = (
     random.Random, logging.Logger, logging.Handler, logging.LoggerAdapter, re.Pattern, weakref.ref, threading.local,
     types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type, property,

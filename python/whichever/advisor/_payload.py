@@ -6,16 +6,19 @@ pickled into a sink that copies a few MiB at a time and forgets them; a long lis
 measured on its beginning and scaled up. Loading something that large is scaled up from a part, too.
 """
 
+# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
+
 from __future__ import annotations
 
 import contextlib
 import io
+import mmap
 import pickle
 import statistics
 import sys
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
 
@@ -27,7 +30,8 @@ _SECONDS = 0.3  # for each of the two; one value is always measured
 _WHOLE_BYTES = 8 << 20  # a longer pickle is not kept in memory
 _PART_BYTES = 4 << 20
 _FIRST_PART = 1024  # elements; doubled until the part is long enough to judge by
-_PIECE_BYTES = 4 << 20  # copied at once; large enough to need fresh pages, as a whole pickle would
+_PIECE_BYTES = 4 << 20  # copied at once
+_SMALL_BYTES = 256 << 10  # what is written at once and is shorter costs more to make than to copy
 _TINY_SECONDS = 0.0005
 _REPEATS = 7
 
@@ -43,8 +47,6 @@ class Payload:
         unpickle_in: Seconds to load it again.
         pickle_out: Seconds to pickle the result.
         unpickle_out: Seconds to load it again.
-        fn_bytes: Pickled size of the function itself, with what it closes over; None when it does not pickle.
-        exact: Whether every value was measured as a whole; else sizes and seconds are scaled up from a part.
         error: Why something does not pickle or load, in words; None when all does.
     """
 
@@ -54,17 +56,13 @@ class Payload:
     unpickle_in: float = 0.0
     pickle_out: float = 0.0
     unpickle_out: float = 0.0
-    fn_bytes: int | None = None
-    exact: bool = True
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Cost:
+class _Cost(NamedTuple):
     size: int
     pickle: float
     unpickle: float
-    exact: bool = True
 
 
 def measure_payload(fn: Callable[..., Any], items: Sequence[Any], results: Sequence[Any]) -> Payload:
@@ -72,27 +70,22 @@ def measure_payload(fn: Callable[..., Any], items: Sequence[Any], results: Seque
 
     Never raises on account of the values: what does not pickle is named in `Payload.error`.
     """
-    payload = Payload()
+    payload, errors = Payload(), []
     try:
-        payload = replace(payload, fn_bytes=_size(fn))
+        _try_function(fn)
     except Exception as error:  # noqa: BLE001 -- a user's pickling may raise anything
-        payload = replace(payload, error=_words("the function", error))
+        errors.append(_words("the function", error))
     try:
-        cost = _mean(items)
-        payload = replace(
-            payload, in_bytes=cost.size, pickle_in=cost.pickle, unpickle_in=cost.unpickle, exact=cost.exact
-        )
+        size, *seconds = _mean(items)
+        payload = replace(payload, in_bytes=size, pickle_in=seconds[0], unpickle_in=seconds[1])
     except Exception as error:  # noqa: BLE001 -- as above
-        payload = replace(payload, error=payload.error or _words("an argument", error))
+        errors.append(_words("an argument", error))
     try:
-        cost = _mean(results)
-        exact = payload.exact and cost.exact
-        payload = replace(
-            payload, out_bytes=cost.size, pickle_out=cost.pickle, unpickle_out=cost.unpickle, exact=exact
-        )
+        size, *seconds = _mean(results)
+        payload = replace(payload, out_bytes=size, pickle_out=seconds[0], unpickle_out=seconds[1])
     except Exception as error:  # noqa: BLE001 -- as above
-        payload = replace(payload, error=payload.error or _words("a result", error))
-    return payload
+        errors.append(_words("a result", error))
+    return replace(payload, error=errors[0] if errors else None)
 
 
 class _TooLongError(Exception):
@@ -112,9 +105,11 @@ class _Measure:
         view = memoryview(data).cast("B")
         if self.size + view.nbytes <= self._keep:
             self._kept.write(view)
+        elif view.nbytes < _SMALL_BYTES:
+            bytes(view)
         else:
             for start in range(0, view.nbytes, _PIECE_BYTES):
-                bytes(view[start : start + _PIECE_BYTES])
+                _copy_to_fresh_pages(view[start : start + _PIECE_BYTES])
         self.size += view.nbytes
         late = self._deadline is not None and time.monotonic() > self._deadline
         if late or (self._stop is not None and self.size > self._stop):
@@ -123,6 +118,12 @@ class _Measure:
 
     def kept(self) -> bytes | None:
         return self._kept.getvalue() if self.size <= self._keep else None
+
+
+def _copy_to_fresh_pages(view: memoryview) -> None:
+    """Copy as a pickle being built does: into memory that the kernel has yet to hand out, which is the slow part."""
+    with mmap.mmap(-1, view.nbytes) as pages:
+        pages[:] = view
 
 
 def _mean(values: Sequence[Any]) -> _Cost:
@@ -138,7 +139,6 @@ def _mean(values: Sequence[Any]) -> _Cost:
         round(statistics.fmean(cost.size for cost in costs)),
         statistics.fmean(cost.pickle for cost in costs),
         statistics.fmean(cost.unpickle for cost in costs),
-        all(cost.exact for cost in costs),
     )
 
 
@@ -210,7 +210,7 @@ def _long_part(value: Any, pickler: Any) -> _Cost | None:
             return None  # few parts, each of them huge
         if cost.size >= _PART_BYTES // 2 or 2 * count >= length:
             factor = length / count
-            return _Cost(round(cost.size * factor), cost.pickle * factor, cost.unpickle * factor, exact=False)
+            return _Cost(round(cost.size * factor), cost.pickle * factor, cost.unpickle * factor)
         count = min(length // 2, count * max(2, _PART_BYTES // (cost.size + 1)))
     return None
 
@@ -229,15 +229,14 @@ def _counted(value: Any, pickler: Any) -> _Cost:
     with contextlib.suppress(_TooLongError):  # what was counted until then is a lower bound
         _dump(value, pickler, sink)
     seconds = time.perf_counter() - started
-    return _Cost(sink.size, seconds, seconds, exact=False)
+    return _Cost(sink.size, seconds, seconds)
 
 
-def _size(fn: Any) -> int:
+def _try_function(fn: Any) -> None:
     sink = _Measure(keep=0, seconds=_SECONDS)
-    with contextlib.suppress(_TooLongError):
-        # by cloudpickle, which takes functions of __main__ and lambdas by value as the engine must
+    with contextlib.suppress(_TooLongError):  # it pickled well until then
+        # by cloudpickle: plain pickle would take a function of __main__ by a name that workers do not know
         _dump(fn, cloudpickle.Pickler, sink)
-    return sink.size
 
 
 def _words(what: str, error: Exception) -> str:

@@ -4,12 +4,14 @@ The order of a set's or a dict's entries is such a reason. Nothing of the user's
 that the streams name are replaced by plain nodes, which record what they would have been built from.
 """
 
+# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
+
 from __future__ import annotations
 
 import io
 import math
 import pickle
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 Pickled: TypeAlias = tuple[bytes, tuple[bytes, ...]]
 """A stream, and what stands for each of its out-of-band buffers."""
@@ -32,20 +34,18 @@ class _Node:
     """Stands for an instance of a class that the stream names."""
 
     name = ""
+    args: tuple[Any, ...]
+    state: Any
+    items: list[Any]
+    mapping: dict[Any, Any]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> _Node:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
-        self.args, self.kwargs = args, kwargs
-        self.state: Any = None
-        self.items: list[Any] = []
-        self.mapping: dict[Any, Any] = {}
+        self.args, self.state, self.items, self.mapping = (args, kwargs), None, [], {}
         return self
 
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        pass
+        """Take any arguments: `__new__` keeps them."""
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -68,7 +68,7 @@ class _Node:
         return _same(self.content(), other.content())
 
     def content(self) -> tuple[Any, ...]:
-        return self.args, self.kwargs, self.state, self.items, self.mapping
+        return self.args, self.state, self.items, self.mapping
 
 
 class _Unpickler(pickle.Unpickler):
@@ -78,7 +78,7 @@ class _Unpickler(pickle.Unpickler):
 
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, _Node):
-        return one == other
+        return bool(one == other)
     if type(one) is not type(other):
         return False
     if isinstance(one, (list, tuple)):

@@ -1,5 +1,7 @@
 """The walk behind `inspect_function`: from a function to everything its names lead to, breadth first, bounded."""
 
+# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
+
 from __future__ import annotations
 
 import builtins
@@ -143,6 +145,9 @@ class _Walk:
         home = function.__globals__
         self._stored |= facts.stored_attributes
         self._note_writes(function, facts)
+        if facts.stored_attributes or vars(function).keys() - {"__wrapped__"}:
+            label = f"attributes of the function `{function.__qualname__}`"
+            self._target(label, functools.partial(_function_attributes, function))
         locals_ = self._locals(function, bound)
         cells = self._closure(function)
         for load in sorted(facts.loads, key=lambda load: (load.scope, load.name, load.attributes)):
@@ -282,7 +287,7 @@ class _Walk:
         for path, part in parts(value, place.name):
             if not self._meet_code(part):
                 self._meet_resource(part, place, path)
-        self._callable_object(value, place)
+        self._callable_object(value)
 
     def _meet_code(self, value: Any) -> bool:
         """Look at a module, function, method, class or partial; False when `value` is none of these."""
@@ -354,7 +359,7 @@ class _Walk:
         self._locks = self._locks or kind in ("lock", "condition", "semaphore")
         return True
 
-    def _callable_object(self, value: Any, place: _Place) -> None:
+    def _callable_object(self, value: Any) -> None:
         kind = type(value)
         self._modules[kind.__module__] = None
         if not is_user_class(kind):
@@ -431,6 +436,10 @@ def _defaults(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 def _read_default(function: types.FunctionType, name: str) -> Any:
     return dict(_defaults(function)).get(name, MISSING)
+
+
+def _function_attributes(function: types.FunctionType) -> dict[str, Any]:
+    return dict(vars(function))
 
 
 def _read_cell(cell: types.CellType) -> Any:
