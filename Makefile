@@ -10,7 +10,7 @@ ARGS ?=
 VERSIONS ?= 3.14 3.14t 3.15
 BIN := $(VENV)/bin
 SAY := tools/quietly
-RUST := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
+RUST := Cargo.toml Cargo.lock $(shell find crates -type f)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 BENCHES := $(wildcard benches/[!_]*.py)
 
