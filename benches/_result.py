@@ -26,7 +26,7 @@ RESULTS = ROOT / "benches" / "results"
 PACKAGES = ("whichever", "cloudpickle", "numpy")
 
 
-def write_result(name: str, data: Any, *, repeats: int, folder: Path = RESULTS) -> Path:
+def write_result(name: str, data: Any, *, repeats: int = 1, folder: Path = RESULTS) -> Path:
     """Write ``NAME.json`` under the common header, whole or not at all, and return its path.
 
     Args:
