@@ -44,6 +44,7 @@ $(VENV)/.made: tools/make_venv.py
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.made pyproject.toml $(RUST)
+	@command -v cargo >/dev/null || { echo 'make: no cargo: install a Rust toolchain, https://rustup.rs' >&2; exit 1; }
 	@$(SAY) build $(BIN)/maturin develop --release --extras dev
 	@touch $@
 
