@@ -10,8 +10,9 @@ ARGS ?=
 VERSIONS ?= 3.14 3.14t 3.15
 BIN := $(VENV)/bin
 SAY := tools/quietly
-RUST := Cargo.toml Cargo.lock $(shell find crates -name '*.rs' -o -name Cargo.toml)
+RUST := Cargo.toml Cargo.lock $(shell find crates -type f)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+STUBTEST := --allowlist tools/stubtest-allowlist.txt --ignore-unused-allowlist
 BENCHES := $(wildcard benches/[!_]*.py)
 
 # One interpreter for every cargo command, or PyO3 is built again at each change between them.
@@ -20,7 +21,11 @@ export PYO3_PYTHON := $(abspath $(BIN))/python
 unexport CONDA_PREFIX
 export VIRTUAL_ENV := $(abspath $(VENV))
 
-.PHONY: help build demo test test-rust test-python test-all lint lint-rust lint-python bench tables pythons clean
+# A target each, so that `make -k lint` names all that fail and `make lint-mypy` runs one.
+GATES := fmt clippy ruff format mypy stubtest layers sizes house tables
+
+.PHONY: help build demo test test-rust test-python test-all lint bench tables pythons clean
+.PHONY: $(addprefix lint-,$(GATES))
 .DELETE_ON_ERROR:
 
 help:
@@ -39,6 +44,7 @@ $(VENV)/.made: tools/make_venv.py
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.made pyproject.toml $(RUST)
+	@command -v cargo >/dev/null || { echo 'make: no cargo: install a Rust toolchain, https://rustup.rs' >&2; exit 1; }
 	@$(SAY) build $(BIN)/maturin develop --release --extras dev
 	@touch $@
 
@@ -61,21 +67,37 @@ test-python: build
 test-all: build
 	@$(BIN)/python tools/test_all.py -- $(ARGS)
 
-lint: lint-rust lint-python
+lint: $(addprefix lint-,$(GATES))
 
-lint-rust: build
+lint-fmt: build
 	@$(SAY) 'cargo fmt' cargo fmt --all --check
+
+lint-clippy: build
 	@$(SAY) 'cargo clippy' cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 
-lint-python: build
+lint-ruff: build
 	@$(SAY) 'ruff check' $(BIN)/ruff check --no-fix
+
+lint-format: build
 	@$(SAY) 'ruff format' $(BIN)/ruff format --check
-	@$(SAY) 'mypy' $(BIN)/python -m mypy
-	@$(SAY) 'stubtest' $(BIN)/python -m mypy.stubtest whichever._core --allowlist tools/stubtest-allowlist.txt --ignore-unused-allowlist
+
+lint-mypy: build
+	@$(SAY) mypy $(BIN)/python -m mypy
+
+lint-stubtest: build
+	@$(SAY) stubtest $(BIN)/python -m mypy.stubtest whichever._core $(STUBTEST)
+
+lint-layers: build
 	@$(SAY) 'import layers' $(BIN)/lint-imports
-	@$(SAY) 'sizes' $(BIN)/python tools/check_sizes.py
+
+lint-sizes: build
+	@$(SAY) sizes $(BIN)/python tools/check_sizes.py
+
+lint-house: build
 	@$(SAY) 'unsafe and paths' $(BIN)/python tools/check_house.py
-	@$(SAY) 'tables' $(BIN)/python tools/tables.py --check
+
+lint-tables: build
+	@$(SAY) tables $(BIN)/python tools/tables.py --check
 
 bench: build
 	@set -e; for bench in $(BENCHES); do echo "== $$bench"; $(BIN)/python $$bench; done

@@ -26,7 +26,7 @@ RESULTS = ROOT / "benches" / "results"
 PACKAGES = ("whichever", "cloudpickle", "numpy")
 
 
-def write_result(name: str, data: Any, *, repeats: int, folder: Path = RESULTS) -> Path:
+def write_result(name: str, data: Any, *, repeats: int = 1, folder: Path = RESULTS) -> Path:
     """Write ``NAME.json`` under the common header, whole or not at all, and return its path.
 
     Args:
@@ -119,5 +119,7 @@ def _commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", "-c", "safe.directory=*", *arguments], cwd=ROOT, check=True, capture_output=True, text=True
+    )
     return done.stdout.strip()

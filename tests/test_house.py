@@ -124,6 +124,28 @@ def test_a_table_without_a_result_file_says_so(room, pages):
     assert "Not measured yet" in (pages / "README.md").read_text()
 
 
+def test_each_view_of_a_result_file_has_its_own_block(room, tmp_path):
+    data = {
+        "workloads": 44, "forecasts": 160, "best_within_5_percent": 0.977, "regret_worst": 1.204,
+        "regrets": {"sqlite": 1.204, "json": 1.0}, "error_median": 0.0634, "error_within_20_percent": 0.85,
+        "worst_ten": [{"forecast": "lxml / threads", "error": -0.412}], "over_budget_s_p95": 0.121,
+    }  # fmt: skip
+    room("benches", "_result").write_result("verdicts", data, folder=tmp_path)
+    tables = room("tools", "tables")
+    text = "".join(
+        f"<!-- table:{name} -->\n<!-- /table -->\n"
+        for name in ("verdicts", "verdicts.worst", "verdicts.regrets")
+    )
+    filled = tables.filled(text, tmp_path)
+    assert "| 44 workloads, 160 forecasts | measured | aim |" in filled
+    assert "| chosen engine within 5 % of the best | 97.7 % | 95 % or more |" in filled
+    assert "| lxml / threads | -41% |" in filled
+    assert "| sqlite | 1.20x |" in filled
+    assert "json |" not in filled
+    assert filled.count("measured once") == 3
+    assert tables.filled(filled, tmp_path) == filled
+
+
 def test_a_bar_in_a_cell_does_not_split_it(room):
     tables = room("tools", "tables")
     assert tables.markdown_table([{"a": "x | y", "b": None}]).splitlines()[-1] == "| x \\| y |  |"

@@ -23,6 +23,7 @@ def main(folder):
             "whichever needs Python 3.11 or later, and this is {} ({}). "
             "Name a newer one: make demo PYTHON=python3.12".format(version, sys.executable)
         )
+    sys.stderr.write("making {} with Python {}.{}.{}\n".format(folder, *sys.version_info[:3]))
     made = subprocess.run(
         [sys.executable, "-m", "venv", folder], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

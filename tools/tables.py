@@ -1,8 +1,8 @@
 """Fill the tables of README.md and docs/ from benches/results, so that nobody types a number.
 
 A block that begins with ``<!-- table:NAME -->`` and ends with ``<!-- /table -->`` holds what the renderer of
-that name makes of ``benches/results/NAME.json``. ``tables.py`` writes the blocks; ``tables.py --check`` only
-says which are out of date.
+that name makes of ``benches/results/NAME.json``; ``NAME.VIEW`` is another view of the same file. ``tables.py``
+writes the blocks; ``tables.py --check`` only says which are out of date.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"(<!-- table:(?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- /table -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- table:(?P<name>[\w.-]+) -->\n)(?P<body>.*?)(<!-- /table -->)", re.DOTALL)
 THOUSAND = 1000
+TIE = 1.05
 UNMEASURED = "*Not measured yet; `make bench` does.*\n"
 
 
@@ -49,21 +50,67 @@ def plain_rows(results: object) -> str:
     return markdown_table(rows) if rows else UNMEASURED
 
 
-RENDERERS: dict[str, Callable[[Any], str]] = {}
-"""Renderers of results that are not plain rows, by the name of the result file."""
+def verdicts(results: dict[str, Any]) -> str:
+    """Sum up how good the verdicts were, each figure beside what was promised."""
+    figures = [
+        ("chosen engine within 5 % of the best", percent(results["best_within_5_percent"]), "95 % or more"),
+        ("worst regret", f"{results['regret_worst']:.2f}x", "1.25x at most"),
+        ("forecast error, median", percent(results["error_median"]), "10 % at most"),
+        ("forecasts within 20 %", percent(results["error_within_20_percent"]), "80 % or more"),
+        ("time over budget, 95th percentile", f"{results['over_budget_s_p95']:.2f} s", "0.3 s at most"),
+    ]
+    counted = f"{results['workloads']} workloads, {results['forecasts']} forecasts"
+    return markdown_table([{counted: name, "measured": shown, "aim": aim} for name, shown, aim in figures])
+
+
+def worst_forecasts(results: dict[str, Any]) -> str:
+    """List the forecasts that were furthest off."""
+    return markdown_table(
+        [{"forecast": row["forecast"], "error": f"{row['error']:+.0%}"} for row in results["worst_ten"]]
+    )
+
+
+def regrets(results: dict[str, Any]) -> str:
+    """List the workloads where another engine would have been faster by more than a tie."""
+    rows = [
+        {"workload": name, "regret": f"{regret:.2f}x"}
+        for name, regret in results["regrets"].items()
+        if regret > TIE
+    ]
+    return (
+        markdown_table(rows) if rows else "On every workload the chosen engine was within 5 % of the best.\n"
+    )
+
+
+def percent(share: float) -> str:
+    """Write a share as people read it."""
+    return f"{share * 100:.3g} %"
+
+
+RENDERERS: dict[str, Callable[[Any], str]] = {
+    "verdicts": verdicts,
+    "verdicts.worst": worst_forecasts,
+    "verdicts.regrets": regrets,
+}
+"""Renderers of results that are not plain rows, by the name of the block."""
 
 
 def caption(record: dict[str, Any]) -> str:
     """Say in one line what the figures of a result file belong to."""
     machine, python = record["machine"], record["versions"]["python"]
     where = f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, CPython {python}"
-    when = f"{record['date']}, commit {record['commit']}, median of {record['repeats']}"
+    when = f"{record['date']}, commit {record['commit']}, {repeated(record['repeats'])}"
     return f"\n*{where}; {when}: `{record['command']}`*\n"
+
+
+def repeated(repeats: int) -> str:
+    """Say how often each figure was measured."""
+    return f"median of {repeats}" if repeats > 1 else "measured once"
 
 
 def render(name: str, results_folder: Path) -> str:
     """Give the body of the block `name`."""
-    path = results_folder / f"{name}.json"
+    path = results_folder / f"{name.partition('.')[0]}.json"
     if not path.exists():
         return UNMEASURED
     record = json.loads(path.read_text(encoding="utf-8"))
