@@ -1,11 +1,16 @@
 //! The seam to Python: converts, attaches, detaches, names errors; decides nothing.
 
+mod meter;
+
 use pyo3::prelude::*;
 
 /// The native half of whichever. Private: import `whichever` instead.
 #[pymodule(gil_used = false)]
 mod _core {
     use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::meter::{Meter, usable_cores};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
