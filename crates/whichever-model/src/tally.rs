@@ -220,12 +220,10 @@ fn cut(evidence: &Evidence) -> Cut {
 fn split(evidence: &Evidence, cut: &Cut) -> (Parts, Parts, f64) {
     let samples = &evidence.samples;
     let mut parts = Parts { queued: cut.queued, ..Parts::default() };
-    let mut errors = Parts::default();
-    errors.queued = if samples.waiting_woken > 0 {
-        deviation(cut.wall, samples.waiting_woken as f64, samples.total() as f64)
-    } else {
-        0.0
-    };
+    let woken = samples.waiting_woken;
+    let queued_error =
+        if woken > 0 { deviation(cut.wall, woken as f64, samples.total() as f64) } else { 0.0 };
+    let mut errors = Parts { queued: queued_error, ..Parts::default() };
     split_cpu(evidence, cut, &mut parts, &mut errors);
 
     let seen = samples.off_cpu();

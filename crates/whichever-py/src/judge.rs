@@ -16,9 +16,3 @@ pub(crate) fn decide_json(py: Python<'_>, question: &str) -> PyResult<String> {
     })
     .map_err(PyValueError::new_err)
 }
-
-/// Usable cores: affinity and cgroup quota, maybe a fraction.
-#[pyfunction]
-pub(crate) fn usable_cores(py: Python<'_>) -> f64 {
-    py.detach(|| whichever_sys::usable_cores().cores)
-}

@@ -1,6 +1,7 @@
 //! The seam to Python: converts, attaches, detaches, names errors; decides nothing.
 
 mod judge;
+mod meter;
 
 use pyo3::prelude::*;
 
@@ -10,7 +11,9 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::judge::{decide_json, usable_cores};
+    use super::judge::decide_json;
+    #[pymodule_export]
+    use super::meter::{Meter, usable_cores};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

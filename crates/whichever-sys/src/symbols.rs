@@ -39,7 +39,7 @@ impl StaticWords {
         let start = find_symbol(name)?;
         let end = start.checked_add(os::symbol_bytes(start)?)?;
         let wanted = address.checked_add(u64::try_from(count).ok()?.checked_mul(8)?)?;
-        let inside = address >= start && wanted <= end && address % 8 == 0;
+        let inside = address >= start && wanted <= end && address.is_multiple_of(8);
         inside.then_some(Self { address: usize::try_from(address).ok()?, count })
     }
 

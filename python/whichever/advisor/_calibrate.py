@@ -31,7 +31,7 @@ _FREE_THREADED_SLOWDOWN = 1.10
 
 def calibrate() -> dict[str, Any]:
     """Measure the costs that the model needs; the keys are those of the model's `Costs`."""
-    cores = _core.usable_cores()
+    cores = _core.usable_cores()["cores"]
     engines: dict[str, dict[str, float]] = {"serial": {}}
     for name in ("threads", "async", "interpreters", "processes"):
         if ENGINES[name].unavailable() is None:

@@ -107,7 +107,7 @@ def facts() -> dict[str, Any]:
     """Name what the costs belong to: processor, cores, kernel, interpreter, versions."""
     return {
         "cpu": _cpu(),
-        "cores": _core.usable_cores(),
+        "cores": _core.usable_cores()["cores"],
         "cores_present": os.cpu_count() or 1,
         "kernel": f"{platform.system()} {platform.release()}",
         "implementation": platform.python_implementation(),

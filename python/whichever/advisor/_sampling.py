@@ -153,10 +153,10 @@ class Sampler:
             try:
                 result = await self._fn(item)
             except (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
-                self.meter.end()
+                self.meter.end(returned=False)
                 raise
             except BaseException as error:  # noqa: BLE001 - as above
-                self.meter.end()
+                self.meter.end(returned=False)
                 self.sampled.fail(index, item, error)
             else:
                 self.meter.end()
