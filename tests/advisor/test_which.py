@@ -37,15 +37,17 @@ def test_sleepers_belong_to_many_threads():
     assert verdict.engine == "threads"
     assert verdict.workers >= 16
     assert verdict.speedup > 5
-    assert verdict.ledger.blocked["sleep"] > 0.8 * verdict.ledger.wall
+    assert verdict.ledger.blocked["sleep"] > 0.8 * (verdict.ledger.wall - verdict.ledger.queued)
 
 
 def test_pure_python_holds_the_gil():
     verdict = whichever.which(spin, [200_000] * 60)
     ledger = verdict.ledger
-    assert ledger.held > 0.8 * ledger.wall if ledger.gil else ledger.held == 0
+    running = ledger.wall - ledger.queued
+    assert ledger.held > 0.8 * running if ledger.gil else ledger.held == 0
     assert parts_sum(ledger) == pytest.approx(ledger.wall, rel=0.01)
-    assert verdict.engine in {"processes", "interpreters", "threads"}
+    if ledger.queue_share < 0.1:
+        assert verdict.engine in ({"processes", "interpreters"} if ledger.gil else {"threads"})
 
 
 def test_no_item_runs_twice_and_no_result_is_lost():

@@ -43,13 +43,15 @@ impl Task {
         let warmup = warmup(&question.task_seconds);
         let steady = steady(&question.task_seconds, warmup > 0.0);
         let mean = mean(steady).unwrap_or(ledger.wall);
-        // Waiting for the GIL and queueing are other programs' doing, not the task's: a task alone has neither.
+        // Waiting for the GIL is other threads' doing: the task alone has none. Queueing for a core is too, but every
+        // engine meets it: while others use the machine, CPU time takes that much longer.
         let parts = &ledger.parts;
-        let own = parts.held + parts.released + parts.blocked_total();
-        let measured = ledger.wall.max(f64::MIN_POSITIVE);
-        let scale = if own > 0.0 { mean / measured } else { 1.0 };
-        let held = parts.held * scale;
-        let released = parts.released * scale;
+        let cpu = parts.held + parts.released;
+        let load = if cpu > 0.0 { 1.0 + parts.queued / cpu } else { 1.0 };
+        let own = parts.total() - parts.waiting;
+        let scale = if own > 0.0 { mean / ledger.wall.max(f64::MIN_POSITIVE) } else { 1.0 };
+        let held = parts.held * scale * load;
+        let released = parts.released * scale * load;
         let blocked = parts.blocked_total() * scale;
         let readiness = parts.blocked.get(&BlockedKind::Poll).copied().unwrap_or(0.0) * scale;
         let deviation = deviation(steady, mean);
@@ -59,12 +61,12 @@ impl Task {
             blocked,
             blocked_loop: (blocked - readiness).max(0.0),
             held_off_cpu: ledger.held_off_cpu * scale,
-            child_cpu: ledger.child_cpu * scale,
-            inner_cpu: ledger.inner_cpu * scale,
+            child_cpu: ledger.child_cpu * scale * load,
+            inner_cpu: ledger.inner_cpu * scale * load,
             releases: ledger.releases * scale,
             warmup,
             wall_error: standard_error(steady.len(), deviation, mean),
-            held_error: ledger.standard_error.held * scale,
+            held_error: ledger.standard_error.held * scale * load,
             variation: if mean > 0.0 { deviation / mean } else { 0.0 },
         }
     }
@@ -144,6 +146,15 @@ mod tests {
         let task = Task::new(&question(&[0.02, 0.015, 0.012, 0.018]));
         assert!(task.warmup.abs() < 1e-12);
         assert!(task.variation > 0.1);
+    }
+
+    #[test]
+    fn time_in_the_run_queue_lengthens_what_needs_a_core() {
+        let mut asked = question(&[1.0; 4]);
+        asked.ledger.parts = Parts { held: 0.3, released: 0.1, queued: 0.4, ..Parts::default() };
+        asked.ledger.parts.blocked.insert(BlockedKind::Sleep, 0.2);
+        let task = Task::new(&asked);
+        assert!((task.wall() - 1.0).abs() < 1e-9 && (task.held - 0.6).abs() < 1e-9);
     }
 
     #[test]
