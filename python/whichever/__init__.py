@@ -9,18 +9,23 @@ and says which to use, by how much, and why.
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from whichever._core import __version__
-from whichever._types import Failure, Forecast, Ledger, TimelineSpan
-from whichever.advisor import Machine, Verdict, machine, which
-from whichever.errors import (
-    EngineError,
-    EngineUnavailableError,
-    NoItemsError,
-    ProbeError,
-    TaskError,
-    WhicheverError,
-)
-from whichever.meter import Meter
+
+if TYPE_CHECKING:
+    from whichever._types import Failure, Forecast, Ledger, TimelineSpan
+    from whichever.advisor import Machine, Verdict, load_ipython_extension, machine, which
+    from whichever.errors import (
+        EngineError,
+        EngineUnavailableError,
+        NoItemsError,
+        ProbeError,
+        TaskError,
+        WhicheverError,
+    )
+    from whichever.meter import Meter
 
 __all__ = [
     "EngineError",
@@ -37,6 +42,38 @@ __all__ = [
     "Verdict",
     "WhicheverError",
     "__version__",
+    "load_ipython_extension",
     "machine",
     "which",
 ]
+
+_ROOMS = {
+    "_types": ("Failure", "Forecast", "Ledger", "TimelineSpan"),
+    "advisor": ("Machine", "Verdict", "load_ipython_extension", "machine", "which"),
+    "errors": (
+        "EngineError",
+        "EngineUnavailableError",
+        "NoItemsError",
+        "ProbeError",
+        "TaskError",
+        "WhicheverError",
+    ),
+    "meter": ("Meter",),
+}
+"""Where each public name lives. Rooms load on first use, so that the import costs next to nothing."""
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"whichever.{name}")
+    if name not in _HOME:
+        msg = f"module 'whichever' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(f"whichever.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

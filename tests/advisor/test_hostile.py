@@ -225,7 +225,7 @@ def test_it_works_in_ipython(tmp_path):
     script = tmp_path / "cell.ipy"
     script.write_text(
         "import whichever\ndef spin(n):\n    return sum(range(n))\n"
-        "%load_ext whichever\n%which spin([50_000] * 40)\n"
+        "%load_ext whichever\nverdict = %which spin([50_000] * 40)\nprint(verdict)\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "IPython", "--no-banner", "--quick", str(script)],
