@@ -177,7 +177,7 @@ def _parallel(cores: float) -> tuple[float, float]:
 def _speed_up(engine: Engine, fn: Callable[[int], float], rounds: int, workers: int) -> float:
     def best(tasks: int) -> float:
         outcomes = [outcome for _ in range(4) for outcome in engine.run(fn, [rounds] * tasks)]
-        return min(outcome.value for outcome in outcomes)
+        return min(float(outcome.value) for outcome in outcomes)
 
     return min(max(workers * best(1) / best(workers), 1.0), float(workers))
 

@@ -27,6 +27,8 @@ _LEAST_BEFORE_JUDGING = 3
 _FIRST_JUDGEMENT_S = 0.02
 _SHARE = 0.6
 """Share of the budget for sampling; trials get the rest."""
+_SHARE_OF_ITEMS = 0.3
+"""Share of the items to sample at most, when trials need some as well."""
 _FAILURES_BEFORE_GIVING_UP = 5
 _PAYLOADS = 5
 
@@ -178,7 +180,9 @@ class Sampler:
         self._next_judgement = max(2 * self._next_judgement, elapsed * 1.2)
         if self.sampled.results:
             self.bring_up_to_date()
-            if self._case.answer().stable:
+            answer = self._case.answer()
+            enough = done >= max(_SHARE_OF_ITEMS * self._case.tasks, _LEAST_ITEMS)
+            if answer.stable or (answer.contenders and enough):
                 return False
         return elapsed < _SHARE * self.total_budget() or (done < _LEAST_ITEMS and elapsed < self._budget)
 

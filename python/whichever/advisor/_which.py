@@ -1,40 +1,21 @@
-"""Answers the question: samples under the meter, asks the model, tries what is too close to call, verifies."""
+"""The public question: checks what it is asked, and answers where an event loop allows it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import math
-import sys
 import threading
-import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from whichever._types import ENGINE_NAMES, EngineName, Failure, Forecast, Ledger
-from whichever.advisor import _cache
-from whichever.advisor._effects import Watch, exclusions_before, inspect_function
+from whichever._types import ENGINE_NAMES, EngineName
+from whichever.advisor._asking import Asking
 from whichever.advisor._feed import Feed
-from whichever.advisor._judge import Answer, Case, Contender
-from whichever.advisor._machine import RECORDS, Machine, is_calibrated, machine
-from whichever.advisor._sampling import Sampled, Sampler
-from whichever.advisor._trials import planned_items, run_trial, verify
-from whichever.advisor._verdict import Verdict
-from whichever.errors import EngineError
-from whichever.executors import ENGINES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from whichever.advisor._effects import Reach
-
-_asking: contextvars.ContextVar[bool] = contextvars.ContextVar("whichever_asking", default=False)
-"""Set while a question is being answered: a question inside a task is answered by the model alone."""
-
-_LEAST_TRIAL_S = 0.05
-_WATCH_SHARE = 0.2
-"""Share of the budget for comparing arguments and state before and after a task."""
-_NOT_ONLY_MODULES = frozenset({"__main__", "builtins", "whichever", "sys"})
+    from whichever.advisor._verdict import Verdict
 
 
 def which(  # noqa: PLR0913 - the public call: all but the first two are options by name
@@ -75,7 +56,7 @@ def which(  # noqa: PLR0913 - the public call: all but the first two are options
     """
     _check(fn, engines, workers, budget)
     feed = Feed(items, count)
-    question = _Question(fn, feed, engines=engines, workers=workers, budget=budget, progress=progress)
+    question = Asking(fn, feed, engines=engines, workers=workers, budget=budget, progress=progress)
     return _in_free_thread(lambda: question.answered(verify_all=verify), apart=question.case.coroutine)
 
 
@@ -123,217 +104,3 @@ def _loop_runs_here() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-class _Question:
-    """One call of `which`, step by step."""
-
-    def __init__(
-        self,
-        fn: Callable[[Any], Any],
-        feed: Feed,
-        *,
-        engines: Sequence[EngineName] | None,
-        workers: int | None,
-        budget: float,
-        progress: Callable[[str], None] | None,
-    ) -> None:
-        self.fn = fn
-        self.feed = feed
-        self.budget = budget
-        self.say = progress or (lambda _: None)
-        first = feed.peek()
-        self.reach: Reach = inspect_function(fn) if first is None else inspect_function(fn, first[1])
-        self.case = Case(
-            costs={}, coroutine=self.reach.kind == "coroutine", engines=tuple(engines or ()), workers=workers
-        )
-        self.nested = _asking.get()
-
-    def answered(self, *, verify_all: bool) -> Verdict:
-        token = _asking.set(True)
-        try:
-            if not is_calibrated():
-                self.say("measuring this machine once, about 3 s")
-            here = machine()
-            return self._answered(here, verify_all=verify_all and not self.nested)
-        finally:
-            _asking.reset(token)
-
-    def _answered(self, here: Machine, *, verify_all: bool) -> Verdict:
-        self._prepare(here)
-        name = getattr(self.fn, "__qualname__", type(self.fn).__qualname__)
-        self.say(f"sampling {name}")
-        watch = Watch(self.fn, self.reach, budget=_WATCH_SHARE * self.budget)
-        sampler = Sampler(self.fn, self.feed, watch, self.case, self.budget)
-        sampled = sampler.run()
-        for engine, reason in watch.exclusions().items():
-            self.case.excluded.setdefault(engine, reason)
-        predicted = self._tried(sampler)
-        answer = self._verified(predicted, sampled) if verify_all else predicted
-        return self._verdict(name, answer, sampler, here, watch.notes())
-
-    def _prepare(self, here: Machine) -> None:
-        case = self.case
-        case.costs = here.costs
-        case.tasks = self.feed.tasks
-        for name, engine in ENGINES.items():
-            reason = engine.unavailable(self.fn) if name != "serial" else None
-            if reason is not None:
-                case.excluded[name] = reason
-        first = self.feed.peek()
-        if first is not None:
-            for name, reason in exclusions_before(self.fn, first[1], self.reach).items():
-                case.excluded.setdefault(name, reason)
-        tops = {name.partition(".")[0] for name in self.reach.modules} - _NOT_ONLY_MODULES
-        case.modules = sum(name.partition(".")[0] in tops for name in sys.modules)
-
-    def _tried(self, sampler: Sampler) -> Answer:
-        """Try contenders until none is left, or the budget or the items are."""
-        answer = self.case.answer()
-        left = sampler.total_budget() - sampler.sampled.seconds
-        tried: set[str] = set()
-        while answer.contenders and left > _LEAST_TRIAL_S and not self.nested:
-            waiting = [contender for contender in answer.contenders if contender.engine not in tried]
-            if not waiting:
-                break
-            begin = time.perf_counter()
-            tried.add(waiting[0].engine)
-            self._try(waiting[0], answer.forecasts, left / len(waiting), len(waiting), sampler.sampled)
-            left -= time.perf_counter() - begin
-            answer = self.case.answer()
-        return answer
-
-    def _try(
-        self,
-        contender: Contender,
-        forecasts: Sequence[Forecast],
-        seconds: float,
-        rivals: int,
-        sampled: Sampled,
-    ) -> None:
-        forecast = next(
-            f for f in forecasts if (f.engine, f.workers) == (contender.engine, contender.workers)
-        )
-        number = planned_items(contender, forecast, self.case.tasks, seconds, self.feed.left() // rivals)
-        taken = [pair for _ in range(number) if (pair := self.feed.take()) is not None]
-        if len(taken) < contender.workers:
-            self._keep_untried(taken, sampled)
-            return
-        self.say(f"trying {contender.engine}, {contender.workers} workers, {len(taken)} tasks")
-        try:
-            items = [item for _, item in taken]
-            trial, outcomes = run_trial(
-                self.fn, items, contender, modules=self.reach.modules, seconds=seconds
-            )
-        except EngineError as error:
-            self.case.excluded[contender.engine] = f"its trial failed: {error}"
-            sampled.failures += [Failure(index=index, item=item, error=error) for index, item in taken]
-            return
-        self.case.trials.append(trial)
-        for outcome in outcomes:
-            index, item = taken[outcome.index]
-            if outcome.error is None:
-                sampled.add(index, item, outcome.value)
-            else:
-                sampled.failures.append(Failure(index=index, item=item, error=outcome.error))
-
-    def _keep_untried(self, taken: Sequence[tuple[int, Any]], sampled: Sampled) -> None:
-        """Run what was taken off an iterator but is too little for a trial: nothing that was taken is lost."""
-        if self.case.coroutine:
-            asyncio.run(self._await_untried(taken, sampled))
-            return
-        for index, item in taken:
-            try:
-                sampled.add(index, item, self.fn(item))
-            except Exception as error:  # noqa: BLE001 - the task's own
-                sampled.failures.append(Failure(index=index, item=item, error=error))
-
-    async def _await_untried(self, taken: Sequence[tuple[int, Any]], sampled: Sampled) -> None:
-        for index, item in taken:
-            try:
-                sampled.add(index, item, await self.fn(item))
-            except Exception as error:  # noqa: BLE001 - the task's own
-                sampled.failures.append(Failure(index=index, item=item, error=error))
-
-    def _verified(self, predicted: Answer, sampled: Sampled) -> Answer:
-        items = self.feed.all_items(sampled.items)
-        self.case.tasks = len(items)
-        predicted = self.case.answer()
-        best: dict[str, Forecast] = {}
-        for forecast in predicted.forecasts:
-            best.setdefault(forecast.engine, forecast)
-        case = self.case
-        case.measured = verify(
-            self.fn, items, list(best.values()), modules=self.reach.modules, progress=self.say
-        )
-        _cache.append_record(RECORDS, _record(self.fn, predicted, case))
-        return case.answer()
-
-    def _verdict(
-        self, name: str, answer: Answer, sampler: Sampler, here: Machine, notes: Sequence[str]
-    ) -> Verdict:
-        sampled, payload = sampler.sampled, self.case.payload
-        reasons = list(answer.reasons)
-        if self.feed.guessed:
-            reasons.append(
-                f"The iterable has no length: the forecasts are for {self.case.tasks} tasks; say count= if you know."
-            )
-        ledger: Ledger = sampler.meter.ledger()
-        if payload is not None and payload.error is None:
-            ledger = replace(
-                ledger,
-                payload_in_bytes=payload.in_bytes,
-                payload_out_bytes=payload.out_bytes,
-                pickle_in=payload.pickle_in,
-                unpickle_in=payload.unpickle_in,
-                pickle_out=payload.pickle_out,
-                unpickle_out=payload.unpickle_out,
-            )
-        positions = sorted(sampled.results)
-        return Verdict(
-            name=name,
-            engine=answer.engine,
-            workers=answer.workers,
-            speedup=answer.speedup,
-            ledger=ledger,
-            forecasts=answer.forecasts,
-            samples=tuple((sampled.items[k], sampled.results[k]) for k in positions),
-            positions=tuple(positions),
-            failures=tuple(sorted(sampled.failures, key=lambda failure: failure.index)),
-            excluded=dict(self.case.excluded),
-            reasons=tuple(reasons),
-            advice=(*answer.advice, *notes),
-            tasks=self.case.tasks,
-            verified=bool(self.case.measured),
-            timeline=sampler.meter.timeline(),
-            machine=dict(here.facts),
-        )
-
-
-def _record(fn: Callable[..., Any], predicted: Answer, case: Case) -> Mapping[str, Any]:
-    """Sum up prediction against measurement, with the question, so that a better model can be asked again."""
-    runs: list[dict[str, Any]] = []
-    for run in case.measured:
-        forecast = next(f for f in predicted.forecasts if (f.engine, f.workers) == (run.engine, run.workers))
-        runs.append(
-            {
-                "engine": run.engine,
-                "workers": run.workers,
-                "predicted": forecast.seconds,
-                "low": forecast.low,
-                "high": forecast.high,
-                "tried": forecast.trial is not None,
-                "measured": run.seconds,
-            }
-        )
-    chosen = next(run["measured"] for run in runs if run["engine"] == predicted.engine)
-    question = case.question()
-    question["measured"] = []
-    return {
-        "name": getattr(fn, "__qualname__", type(fn).__qualname__),
-        "chosen": predicted.engine,
-        "regret": chosen / min(run["measured"] for run in runs),
-        "runs": runs,
-        "question": question,
-        "time": time.time(),
-    }
