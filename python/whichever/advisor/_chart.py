@@ -24,6 +24,9 @@ WIDTH = 720
 _LOG_FROM = 8.0
 """A ratio of largest to smallest value from which the axis of seconds is logarithmic."""
 
+_STEPS: tuple[tuple[float, tuple[int, ...]], ...] = ((2, (1, 2, 5)), (4, (1, 3)), (math.inf, (1,)))
+"""(up to how many decades, ticks in each): so many that a logarithmic axis has about eight."""
+
 _DODGE = 20.0
 """Distance between engines that share a worker count, so that their marks do not cover each other."""
 
@@ -203,7 +206,7 @@ class SecondsScale:
 
     def _decades(self) -> list[float]:
         low, high = math.floor(math.log10(self.least)), math.ceil(math.log10(self.most))
-        steps: tuple[int, ...] = (1, 2, 5) if high - low <= 2 else (1, 3) if high - low <= 4 else (1,)  # noqa: PLR2004 - decades that leave room for ticks between
+        steps = next(steps for most, steps in _STEPS if high - low <= most)
         values = [step * 10.0**power for power in range(low, high + 1) for step in steps]
         return [v for v in values if self.least <= v <= self.most]
 

@@ -33,7 +33,7 @@ Options:
 class Shell(Protocol):
     """What is needed of an IPython shell."""
 
-    def ev(self, expr: str, /) -> Any:  # noqa: ANN401 - an expression's value
+    def ev(self, expr: str, /) -> Any:
         """Evaluate an expression where the user types."""
 
     def register_magic_function(

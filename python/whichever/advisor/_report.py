@@ -62,7 +62,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _finalize(value: Any) -> Any:  # noqa: ANN401 - Jinja hands over whatever an expression gave
+def _finalize(value: Any) -> Any:
     """Spell out what must not stand in a page: control characters, surrogates, direction marks."""
     if type(value) is str and not value.isprintable():
         return units.clean(value)
@@ -108,7 +108,7 @@ def _facts(machine: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield name, _fact(value)
 
 
-def _fact(value: Any) -> str:  # noqa: ANN401 - a machine fact is any plain value
+def _fact(value: Any) -> str:
     match value:
         case bool():
             return "yes" if value else "no"

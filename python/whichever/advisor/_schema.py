@@ -72,7 +72,7 @@ def _failure(failure: Failure) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - from anything to anything that JSON has
+def _plain(value: Any) -> Any:
     """Turn a value of ours, or a machine fact, into what JSON has."""
     if value is None or isinstance(value, (bool, int, str)):
         return value

@@ -97,7 +97,7 @@ class Verdict(VerdictData):
 
         return fragment(self)
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ANN401, FBT001 - IPython's own signature
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - IPython's own signature
         printer.text(repr(self) if cycle else str(self))
 
 
