@@ -159,14 +159,6 @@ def test_without_a_gil_the_page_does_not_speak_of_its_holder():
     assert "Not known here: the GIL holder: no GIL" in text
 
 
-@pytest.mark.parametrize(("share", "warned"), [(0.09, False), (0.14, True)])
-def test_a_machine_too_busy_to_tell_is_named(share, warned):
-    verdict = processes_win()
-    ledger = dataclasses.replace(verdict.ledger, queue_share=share)
-    text = Outline(page(dataclasses.replace(verdict, ledger=ledger))).text
-    assert ("too busy to tell well: tasks queued for a core 14 % of the time" in text) is warned
-
-
 def test_the_chosen_engine_is_marked_in_words():
     assert Outline(page(processes_win())).text.count("(chosen)") == 1
 

@@ -120,6 +120,11 @@ def test_more_than_four_reasons_are_counted():
     assert "3 more in verdict.reasons" in text
 
 
+def test_a_fifth_reason_is_shown_where_its_count_would_stand():
+    verdict = dataclasses.replace(processes_win(), reasons=tuple(f"Reason {i}." for i in range(5)))
+    assert "Reason 4." in str(verdict)
+
+
 def test_a_terminal_gets_colours_and_its_own_width(monkeypatch):
     without = str(processes_win())
     write_to_a_terminal(monkeypatch, columns=95)

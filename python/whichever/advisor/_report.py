@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 _TINTS = 3
 """Shades for blocked kinds; a task rarely shows more, and then they are told apart by their labels."""
 
-_BUSY = 0.10
-"""Run-queue delay, as a share of wall time, from which the machine is too busy to tell."""
-
 
 def page(verdict: VerdictData) -> str:
     """Draw the whole page."""
@@ -81,7 +78,6 @@ def _context(verdict: VerdictData) -> dict[str, Any]:
         "forecasts": chart.forecast_chart(verdict),
         "timeline": timeline(verdict.timeline),
         "tints": _tints(verdict),
-        "busy": verdict.ledger.queue_share > _BUSY,
         "facts": list(_facts(verdict.machine)),
         "failures": wording.failures_text(verdict) if verdict.failures else "",
         "measured": any(f.measured is not None for f in verdict.forecasts),

@@ -141,12 +141,14 @@ def _lines(verdict: VerdictData, shown: int) -> Iterator[tuple[str, str]]:
 
 
 def _sentences(label: str, field: str, sentences: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for sentence in sentences[:_MOST_SENTENCES]:
+    hidden = sentences[_MOST_SENTENCES:]
+    if len(hidden) == 1:  # as short as saying that it is hidden
+        hidden = ()
+    for sentence in sentences[: len(sentences) - len(hidden)]:
         yield label, units.clean(sentence)
         label = ""
-    hidden = len(sentences) - _MOST_SENTENCES
-    if hidden > 0:
-        yield "", f"… {hidden} more in verdict.{field}"
+    if hidden:
+        yield "", f"… {len(hidden)} more in verdict.{field}"
 
 
 def ledger_line(verdict: VerdictData) -> str:

@@ -21,7 +21,7 @@ LIMITS: dict[str, str] = {
     "wait": "tasks wait, and only so many wait at once",
     "overhead": "handing out the tasks takes as long as doing them",
     "child": "child processes take the cores",
-    "tail": "the longest task runs alone at the end",
+    "tail": "the last tasks run while other workers have nothing left to do",
 }
 """What each limit word means, for people; ``nothing`` needs no explanation."""
 
