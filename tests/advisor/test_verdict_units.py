@@ -34,6 +34,7 @@ def test_seconds_are_said_with_three_digits_in_a_unit_people_read(seconds, text)
         (1.87, "1.9x faster"),
         (47.2, "47x faster"),
         (9.97, "10x faster"),
+        (1 / 2037, "2,037x slower"),
         (0.11, "9.1x slower"),
         (0.98, "as fast"),
         (1.04, "as fast"),

@@ -96,7 +96,7 @@ def speedup_text(speedup: float) -> str:
     if not math.isfinite(speedup) or speedup <= 0:
         return "unknown"
     factor = max(speedup, 1 / speedup)
-    number = f"{factor:.1f}" if factor < 9.95 else f"{factor:.0f}"  # noqa: PLR2004 - two digits are enough
+    number = f"{factor:.1f}" if factor < 9.95 else f"{factor:,.0f}"  # noqa: PLR2004 - two digits are enough
     if number == "1.0":
         return "as fast"
     return f"{number}x {'faster' if speedup > 1 else 'slower'}"
