@@ -290,6 +290,12 @@ def test_links_inside_the_repository_lead_somewhere(path):
             assert not heading or heading in [text.lower().replace(" ", "-") for text in headings], target
 
 
+def test_the_index_leads_to_every_page():
+    index = (ROOT / "docs" / "index.md").read_text()
+    pages = [path.name for path in (ROOT / "docs").glob("*.md") if path.name != "index.md"]
+    assert [page for page in pages if f"({page})" not in index] == []
+
+
 def test_the_architecture_names_every_room():
     text = (ROOT / "ARCHITECTURE.md").read_text()
     crates = [f"crates/{path.name}" for path in (ROOT / "crates").iterdir() if path.is_dir()]
