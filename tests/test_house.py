@@ -146,6 +146,16 @@ def test_each_view_of_a_result_file_has_its_own_block(room, tmp_path):
     assert tables.filled(filled, tmp_path) == filled
 
 
+def test_results_of_any_shape_become_a_table(room):
+    tables = room("tools", "tables")
+    rows = [{"kind": "sleep", "right": 0.98}]
+    expected = "| kind | right |\n| --- | ---: |\n| sleep | 0.98 |\n"
+    assert tables.plain_rows(rows) == tables.plain_rows({"rows": rows, "note": "x"}) == expected
+    figures = tables.plain_rows({"held_p95_points": 1.234567, "entries": [1, 2], "samples": 12})
+    assert figures == "| figure | value |\n| --- | --- |\n| held_p95_points | 1.23 |\n| samples | 12 |\n"
+    assert "found nothing" in tables.plain_rows([])
+
+
 def test_a_bar_in_a_cell_does_not_split_it(room):
     tables = room("tools", "tables")
     assert tables.markdown_table([{"a": "x | y", "b": None}]).splitlines()[-1] == "| x \\| y |  |"
@@ -278,6 +288,12 @@ def test_links_inside_the_repository_lead_somewhere(path):
             assert linked.exists(), target
             headings = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE) if heading else []
             assert not heading or heading in [text.lower().replace(" ", "-") for text in headings], target
+
+
+def test_the_index_leads_to_every_page():
+    index = (ROOT / "docs" / "index.md").read_text()
+    pages = [path.name for path in (ROOT / "docs").glob("*.md") if path.name != "index.md"]
+    assert [page for page in pages if f"({page})" not in index] == []
 
 
 def test_the_architecture_names_every_room():

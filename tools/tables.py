@@ -45,9 +45,17 @@ def cell(value: object) -> str:
 
 
 def plain_rows(results: object) -> str:
-    """Render results that are a list of flat dicts, or that hold one under ``rows``."""
-    rows = results.get("rows") if isinstance(results, dict) else results
-    return markdown_table(rows) if rows else UNMEASURED
+    """Render a list of flat dicts, or the one under ``rows``; of any other dict the figures it holds directly."""
+    rows = results
+    if isinstance(results, dict):
+        figures = [{"figure": key, "value": cell(value)} for key, value in results.items() if is_plain(value)]
+        rows = results.get("rows", figures)
+    return markdown_table(rows) if rows else "*The last run found nothing.*\n"
+
+
+def is_plain(value: object) -> bool:
+    """Say whether a value fits one cell."""
+    return isinstance(value, int | float | str | None)
 
 
 def verdicts(results: dict[str, Any]) -> str:
