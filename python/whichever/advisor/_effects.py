@@ -160,7 +160,11 @@ class Watch:
         shared += [label for label in self._changed if label != _ARGUMENT and not self._told(label)]
         if shared and not self._reach.locks and self._reach.kind != "coroutine":
             found.append(f"threads will race on {_joined(tuple(shared))}: guard it with a lock")
-        found += [f"{label} is too large to compare as a whole: a part of it was" for label in self._partly if label not in self._changed]
+        found += [
+            f"{label} is too large to compare as a whole: a part of it was"
+            for label in self._partly
+            if label not in self._changed
+        ]
         if self.passed_over:
             found.append(f"state was compared around the first {self.checked} calls only")
         if not self._reach.complete:

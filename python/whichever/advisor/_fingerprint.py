@@ -178,7 +178,7 @@ class _Pickler(pickle.Pickler):
         if value is _token:
             return NotImplemented
         if issubclass(kind, _BY_IDENTITY) or resource_kind(value) is not None:
-            return _token, (kind.__qualname__, id(value))
+            return _token, ("class" if issubclass(kind, type) else kind.__qualname__, id(value))
         try:
             reduced = _reduce(value)
         except Exception:  # noqa: BLE001 -- a user's own __reduce__ may raise anything

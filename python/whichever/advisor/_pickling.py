@@ -31,7 +31,7 @@ def why_not_picklable(value: Any, *, by_value: bool = False) -> str | None:
     error = _error(cloudpickle.Pickler, value)
     if error is None:
         return None
-    if isinstance(error, RecursionError):
+    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
         return "is nested too deeply to pickle"
     culprit = _culprit(value)
     said = f"{type(error).__name__}: {error}"[:200]
