@@ -11,8 +11,10 @@ import logging
 import os
 import random
 import re
+import sys
 import threading
 import time
+import types
 import warnings
 
 import pytest
@@ -297,6 +299,17 @@ def test_written_state_excludes_engines_that_copy(fn, words, monkeypatch):
 def _names_latest(item):
     globals().update(latest={"item": item})
     return latest
+
+
+def test_an_attribute_set_on_a_users_module_is_named(monkeypatch):
+    module = types.ModuleType("settings_of_the_user")
+    module.level = 0
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    def set_level(item):
+        module.level += item
+
+    assert_changes(set_level, 1, "writes the global `settings_of_the_user.level`")
 
 
 def test_a_closed_over_list_is_named():

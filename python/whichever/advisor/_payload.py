@@ -42,6 +42,8 @@ _REPEATS = 7
 class Payload:
     """What one task sends and gets, on average.
 
+    Of a value that takes too long to pickle, size and seconds are what was counted until then: at least so much.
+
     Attributes:
         in_bytes: Pickled size of the argument; None when it does not pickle.
         out_bytes: Pickled size of the result; None when it does not pickle.
@@ -111,7 +113,7 @@ class _Measure:
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         self.size += view.nbytes
-        late = self._deadline is not None and time.monotonic() > self._deadline
+        late = self._deadline is not None and time.monotonic() - self._copying > self._deadline
         if late or (self._stop is not None and self.size > self._stop):
             raise _TooLongError
         if self.size <= self._keep:
