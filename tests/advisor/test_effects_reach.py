@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import decimal
 import functools
 import itertools
 import queue
@@ -391,6 +392,8 @@ def test_modules_of_all_reached_code_are_listed_for_loading_ahead():
     modules = inspect_function(work).modules
     assert {"zlib", "sqlite3", "functools", __name__} <= set(modules)
     assert "builtins" not in modules
+    assert "decimal" in inspect_function(str, decimal.Decimal(1)).modules
+    assert "decimal" in inspect_function(functools.partial(max, [decimal.Decimal(1)])).modules
 
 
 def test_recursive_functions_and_data_come_to_an_end():

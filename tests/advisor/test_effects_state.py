@@ -6,6 +6,7 @@ from __future__ import annotations
 import collections
 import copy
 import dataclasses
+import decimal
 import functools
 import logging
 import os
@@ -26,6 +27,7 @@ memo = {}
 latest = {}
 model = None
 table = None
+context = decimal.Context(prec=20)
 log = logging.getLogger("effects of a test")
 
 
@@ -401,6 +403,7 @@ def warn_and_log(item):
         warnings.warn("one", stacklevel=1)
     log.debug("done")
     random.random()
+    context.sqrt(decimal.Decimal(item + 1))  # raises the flags of the context
     return re.sub("a", "b", str(item)), squared(item)
 
 

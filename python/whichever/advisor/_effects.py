@@ -6,8 +6,6 @@ the user's objects. Both err on the side of meaning: what may be missed by the c
 work on copies (processes, interpreters). What could not be compared is said, not guessed.
 """
 
-# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
-
 from __future__ import annotations
 
 import os

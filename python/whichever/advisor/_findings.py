@@ -1,7 +1,5 @@
 """What a walk has found so far, in the words and targets that a `Reach` is made of."""
 
-# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
-
 from __future__ import annotations
 
 import functools

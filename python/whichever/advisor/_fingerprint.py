@@ -7,8 +7,6 @@ more by structure, where the order of sets and dicts does not count, as long as 
 A value too large for the bounds is judged by its beginning and by a sample of its parts, and says so.
 """
 
-# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
-
 from __future__ import annotations
 
 import contextlib

@@ -6,8 +6,6 @@ or dict is measured on its beginning and scaled up; anything else (an array, a l
 that counts, copies some of it a few MiB at a time, and forgets it.
 """
 
-# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
-
 from __future__ import annotations
 
 import contextlib

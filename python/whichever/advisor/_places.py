@@ -1,7 +1,5 @@
 """How a function comes to a value: the words for it, and how to read it again later."""
 
-# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
-
 from __future__ import annotations
 
 import functools

@@ -4,8 +4,6 @@ The order of a set's or a dict's entries is such a reason. Nothing of the user's
 that the streams name are replaced by plain nodes, which record what they would have been built from.
 """
 
-# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
-
 from __future__ import annotations
 
 import io

@@ -1,7 +1,5 @@
 """The walk behind `inspect_function`: from a function to everything its names lead to, breadth first, bounded."""
 
-# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
-
 from __future__ import annotations
 
 import builtins
@@ -63,7 +61,9 @@ class _Walk:
         self._first_item: Any = MISSING
 
     def start(self, first_item: Any) -> None:
-        self._first_item = first_item
+        if first_item is not MISSING:
+            self._first_item = first_item
+            self.found.modules[type(first_item).__module__] = None
         fn = self._fn
         self._meet(fn, Place("object", "self", lambda: fn))
 
@@ -211,6 +211,7 @@ class _Walk:
             return
         self.found.watch(value, place)
         for path, part in parts(value, place.name):
+            self.found.modules[type(part).__module__] = None
             if not self._meet_code(part):
                 self.found.resource(part, place, path)
         self._callable_object(value)
