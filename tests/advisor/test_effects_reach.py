@@ -1,7 +1,9 @@
 """What a function is seen to reach before it runs."""
+# ruff: noqa: PLC0415, PLW0108, PLW0603 -- the functions under test do what users' functions do
 
 from __future__ import annotations
 
+import decimal
 import functools
 import itertools
 import queue
@@ -307,7 +309,9 @@ def test_a_generator_in_the_closure_is_named():
 
 def test_queue_connection_and_iterator_of_the_module_are_named():
     assert_excludes_copies(lambda item: jobs.put(item), 1, "uses the queue `jobs`")
-    assert_excludes_copies(lambda item: connection.execute(item), "", "uses the database connection `connection`")
+    assert_excludes_copies(
+        lambda item: connection.execute(item), "", "uses the database connection `connection`"
+    )
     assert_excludes_copies(lambda item: next(ids), 1, "uses the iterator `ids`")
 
 
@@ -342,7 +346,9 @@ def test_an_lru_cache_is_a_note():
     assert "each worker process has its own lru_cache of `remembered`" in inspect_function(look_up).notes()
 
 
-@pytest.mark.parametrize("fn", [len, abs, str.upper, "abc".__contains__, sys.getsizeof, int, functools.partial(max, 2)])
+@pytest.mark.parametrize(
+    "fn", [len, abs, str.upper, "abc".__contains__, sys.getsizeof, int, functools.partial(max, 2)]
+)
 def test_builtins_have_nothing_to_inspect(fn):
     assert_allows_copies(fn, "a")
     assert inspect_function(fn).writes == ()
@@ -386,6 +392,8 @@ def test_modules_of_all_reached_code_are_listed_for_loading_ahead():
     modules = inspect_function(work).modules
     assert {"zlib", "sqlite3", "functools", __name__} <= set(modules)
     assert "builtins" not in modules
+    assert "decimal" in inspect_function(str, decimal.Decimal(1)).modules
+    assert "decimal" in inspect_function(functools.partial(max, [decimal.Decimal(1)])).modules
 
 
 def test_recursive_functions_and_data_come_to_an_end():

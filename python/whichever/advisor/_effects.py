@@ -6,8 +6,6 @@ the user's objects. Both err on the side of meaning: what may be missed by the c
 work on copies (processes, interpreters). What could not be compared is said, not guessed.
 """
 
-# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
-
 from __future__ import annotations
 
 import os
@@ -160,7 +158,11 @@ class Watch:
         shared += [label for label in self._changed if label != _ARGUMENT and not self._told(label)]
         if shared and not self._reach.locks and self._reach.kind != "coroutine":
             found.append(f"threads will race on {_joined(tuple(shared))}: guard it with a lock")
-        found += [f"{label} is too large to compare as a whole: a part of it was" for label in self._partly if label not in self._changed]
+        found += [
+            f"{label} is too large to compare as a whole: a part of it was"
+            for label in self._partly
+            if label not in self._changed
+        ]
         if self.passed_over:
             found.append(f"state was compared around the first {self.checked} calls only")
         if not self._reach.complete:

@@ -7,8 +7,6 @@ more by structure, where the order of sets and dicts does not count, as long as 
 A value too large for the bounds is judged by its beginning and by a sample of its parts, and says so.
 """
 
-# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
-
 from __future__ import annotations
 
 import contextlib
@@ -178,7 +176,7 @@ class _Pickler(pickle.Pickler):
         if value is _token:
             return NotImplemented
         if issubclass(kind, _BY_IDENTITY) or resource_kind(value) is not None:
-            return _token, (kind.__qualname__, id(value))
+            return _token, ("class" if issubclass(kind, type) else kind.__qualname__, id(value))
         try:
             reduced = _reduce(value)
         except Exception:  # noqa: BLE001 -- a user's own __reduce__ may raise anything

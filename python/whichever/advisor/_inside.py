@@ -3,8 +3,6 @@
 Bounded in depth and number; takes parts from ``__dict__`` and slots, never through a property.
 """
 
-# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
-
 from __future__ import annotations
 
 import collections

@@ -4,8 +4,6 @@ Asks types only; never calls a method of the value, so asking changes nothing. T
 loaded are not looked for: no value can be of them.
 """
 
-# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
-
 from __future__ import annotations
 
 import collections.abc
@@ -63,7 +61,7 @@ _BUILTIN_RESOURCES: tuple[tuple[type, str], ...] = (
     (type(threading.RLock()), "lock"),
 )
 _DATA_MODULES = frozenset((
-    "builtins", "collections", "array", "numpy", "pandas", "polars", "pyarrow", "decimal", "fractions", "datetime",
+    "builtins", "collections", "array", "numpy", "pandas", "polars", "pyarrow", "datetime",
     "pathlib", "types", "uuid",
 ))  # fmt: skip
 _NOT_STATE = (

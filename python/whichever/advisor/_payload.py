@@ -1,17 +1,16 @@
 """What arguments and results weigh and cost on their way into another process and back.
 
 Pickles as the processes engine does: protocol 5, in band, cloudpickle where that refuses. Small values are
-measured by pickling and loading them for real, tiny ones repeatedly. Large ones never exist twice: they are
-pickled into a sink that copies a few MiB at a time and forgets them; a long list, string or array is
-measured on its beginning and scaled up. Loading something that large is scaled up from a part, too.
+measured by pickling and loading them for real, tiny ones repeatedly. Large ones never exist twice: a long list
+or dict is measured on its beginning and scaled up; anything else (an array, a long string) is pickled into a sink
+that counts, copies some of it a few MiB at a time, and forgets it.
 """
-
-# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import mmap
 import pickle
 import statistics
@@ -26,12 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _VALUES = 3  # measured of the arguments, and of the results
-_SECONDS = 0.3  # for each of the two; one value is always measured
+_SECONDS = 0.1  # for each of the two; one value is always measured
 _WHOLE_BYTES = 8 << 20  # a longer pickle is not kept in memory
 _PART_BYTES = 4 << 20
 _FIRST_PART = 1024  # elements; doubled until the part is long enough to judge by
+_COPIED_BYTES = 64 << 20  # enough to know what a byte costs
 _PIECE_BYTES = 4 << 20  # copied at once
-_SMALL_BYTES = 256 << 10  # what is written at once and is shorter costs more to make than to copy
+_LONG_BYTES = 256 << 10  # what is written at once and is shorter costs more to make than to copy
 _TINY_SECONDS = 0.0005
 _REPEATS = 7
 
@@ -39,6 +39,8 @@ _REPEATS = 7
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
     """What one task sends and gets, on average.
+
+    Of a value that takes too long to pickle, size and seconds are what was counted until then: at least so much.
 
     Attributes:
         in_bytes: Pickled size of the argument; None when it does not pickle.
@@ -93,37 +95,48 @@ class _TooLongError(Exception):
 
 
 class _Measure:
-    """A file that counts; it keeps what is written up to `keep` bytes, and copies and forgets the rest."""
+    """A file that counts; it keeps what is written up to `keep` bytes.
 
-    def __init__(self, *, keep: int, stop: int | None = None, seconds: float | None = None) -> None:
+    Of what it does not keep, long pieces are copied into memory that the kernel has yet to hand out, as a pickle
+    being built would be: that is the slow part. After `_COPIED_BYTES` the price is known, and copying ends.
+    """
+
+    def __init__(self, *, keep: int = 0, stop: int | None = None, seconds: float | None = None) -> None:
         self._keep, self._stop = keep, stop
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self._kept = io.BytesIO()
+        self._copied, self._copying, self._skipped = 0, 0.0, 0
         self.size = 0
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
-        if self.size + view.nbytes <= self._keep:
-            self._kept.write(view)
-        elif view.nbytes < _SMALL_BYTES:
-            bytes(view)
-        else:
-            for start in range(0, view.nbytes, _PIECE_BYTES):
-                _copy_to_fresh_pages(view[start : start + _PIECE_BYTES])
         self.size += view.nbytes
-        late = self._deadline is not None and time.monotonic() > self._deadline
+        late = self._deadline is not None and time.monotonic() - self._copying > self._deadline
         if late or (self._stop is not None and self.size > self._stop):
             raise _TooLongError
+        if self.size <= self._keep:
+            self._kept.write(view)
+        elif view.nbytes >= _LONG_BYTES:
+            self._copy(view)
         return view.nbytes
 
-    def kept(self) -> bytes | None:
-        return self._kept.getvalue() if self.size <= self._keep else None
+    def _copy(self, view: memoryview) -> None:
+        room = max(0, _COPIED_BYTES - self._copied)
+        started = time.perf_counter()
+        for start in range(0, min(room, view.nbytes), _PIECE_BYTES):
+            piece = view[start : min(room, start + _PIECE_BYTES)]
+            with mmap.mmap(-1, piece.nbytes) as pages:
+                pages[:] = piece
+        self._copying += time.perf_counter() - started
+        self._copied += min(room, view.nbytes)
+        self._skipped += max(0, view.nbytes - room)
 
+    def skipped_seconds(self) -> float:
+        """Give the time that copying what was not copied would have taken."""
+        return self._skipped * self._copying / self._copied if self._copied else 0.0
 
-def _copy_to_fresh_pages(view: memoryview) -> None:
-    """Copy as a pickle being built does: into memory that the kernel has yet to hand out, which is the slow part."""
-    with mmap.mmap(-1, view.nbytes) as pages:
-        pages[:] = view
+    def kept(self) -> bytes:
+        return self._kept.getvalue()
 
 
 def _mean(values: Sequence[Any]) -> _Cost:
@@ -145,7 +158,7 @@ def _mean(values: Sequence[Any]) -> _Cost:
 def _cost(value: Any) -> _Cost:
     pickler = _pickler_for(value)
     try:
-        return _whole(value, pickler)
+        return _whole(value, pickler, 2 * _SECONDS)
     except _TooLongError:
         part = _long_part(value, pickler)
     if part is not None:
@@ -156,7 +169,7 @@ def _cost(value: Any) -> _Cost:
 def _pickler_for(value: Any) -> Any:
     """Choose plain pickle, or cloudpickle where plain pickle refuses."""
     try:
-        _dump(value, pickle.Pickler, _Measure(keep=0, stop=_WHOLE_BYTES, seconds=_SECONDS))
+        _dump(value, pickle.Pickler, _Measure(stop=_WHOLE_BYTES, seconds=_SECONDS))
     except _TooLongError:
         return pickle.Pickler
     except Exception:  # noqa: BLE001 -- whatever it refuses with, cloudpickle has the last word
@@ -170,10 +183,10 @@ def _dump(value: Any, pickler: Any, sink: _Measure) -> float:
     return time.perf_counter() - started
 
 
-def _whole(value: Any, pickler: Any) -> _Cost:
-    sink = _Measure(keep=_WHOLE_BYTES, stop=_WHOLE_BYTES, seconds=2 * _SECONDS)
+def _whole(value: Any, pickler: Any, seconds: float | None) -> _Cost:
+    sink = _Measure(keep=_WHOLE_BYTES, stop=_WHOLE_BYTES, seconds=seconds)
     pickle_seconds = _dump(value, pickler, sink)
-    data = sink.kept() or b""
+    data = sink.kept()
     unpickle_seconds = _load(data)
     if pickle_seconds + unpickle_seconds < _TINY_SECONDS:
         pickle_seconds = statistics.median(_dump_bytes(value, pickler) for _ in range(_REPEATS))
@@ -199,16 +212,16 @@ def _load(data: bytes) -> float:
 
 
 def _long_part(value: Any, pickler: Any) -> _Cost | None:
-    """Measure the beginning of a long sequence and scale it up; None where there is no such thing."""
+    """Measure the beginning of a long container and scale it up; None where there is no such thing."""
     if not _can_be_cut(value):
         return None
-    length, count = len(value), min(_FIRST_PART, len(value) - 1)
-    while 0 < count < length:
+    length, count = len(value), min(_FIRST_PART, len(value) // 2)
+    while count > 0:
         try:
-            cost = _whole(value[:count], pickler)
+            cost = _whole(_beginning(value, count), pickler, None)
         except _TooLongError:
             return None  # few parts, each of them huge
-        if cost.size >= _PART_BYTES // 2 or 2 * count >= length:
+        if cost.size >= _PART_BYTES // 2 or count == length // 2:
             factor = length / count
             return _Cost(round(cost.size * factor), cost.pickle * factor, cost.unpickle * factor)
         count = min(length // 2, count * max(2, _PART_BYTES // (cost.size + 1)))
@@ -216,24 +229,34 @@ def _long_part(value: Any, pickler: Any) -> _Cost | None:
 
 
 def _can_be_cut(value: Any) -> bool:
-    if type(value) in (list, tuple, str, bytes, bytearray):
+    if type(value) in (list, tuple, dict, set, frozenset):
         return True
     numpy = sys.modules.get("numpy")
-    return numpy is not None and type(value) is numpy.ndarray and value.ndim > 0
+    if numpy is None or type(value) is not numpy.ndarray or value.ndim == 0:
+        return False
+    return not (value.flags.c_contiguous or value.flags.f_contiguous)  # these pickle without a copy
+
+
+def _beginning(value: Any, count: int) -> Any:
+    if isinstance(value, dict):
+        return dict(itertools.islice(value.items(), count))
+    if isinstance(value, (set, frozenset)):
+        return set(itertools.islice(value, count))
+    return value[:count]
 
 
 def _counted(value: Any, pickler: Any) -> _Cost:
     """Count a huge pickle without keeping it; loading is taken to last as long as pickling."""
-    sink = _Measure(keep=0, seconds=4 * _SECONDS)
+    sink = _Measure(seconds=2 * _SECONDS)
     started = time.perf_counter()
     with contextlib.suppress(_TooLongError):  # what was counted until then is a lower bound
         _dump(value, pickler, sink)
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - started + sink.skipped_seconds()
     return _Cost(sink.size, seconds, seconds)
 
 
 def _try_function(fn: Any) -> None:
-    sink = _Measure(keep=0, seconds=_SECONDS)
+    sink = _Measure(seconds=_SECONDS)
     with contextlib.suppress(_TooLongError):  # it pickled well until then
         # by cloudpickle: plain pickle would take a function of __main__ by a name that workers do not know
         _dump(fn, cloudpickle.Pickler, sink)

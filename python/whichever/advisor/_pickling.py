@@ -5,8 +5,6 @@ sink that keeps nothing, so the size of a value costs no memory, and gives up lo
 pickled well for so long is taken to be picklable, until the payload is measured.
 """
 
-# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
-
 from __future__ import annotations
 
 import pickle
@@ -15,7 +13,7 @@ from typing import Any
 
 import cloudpickle
 
-_SECONDS = 0.5
+_SECONDS = 0.1
 
 
 def why_not_picklable(value: Any, *, by_value: bool = False) -> str | None:
@@ -31,7 +29,7 @@ def why_not_picklable(value: Any, *, by_value: bool = False) -> str | None:
     error = _error(cloudpickle.Pickler, value)
     if error is None:
         return None
-    if isinstance(error, RecursionError):
+    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
         return "is nested too deeply to pickle"
     culprit = _culprit(value)
     said = f"{type(error).__name__}: {error}"[:200]

@@ -6,8 +6,6 @@ descriptors, modules that are not loaded yet are not imported. What it cannot fo
 object, ``getattr`` by a computed name) is left to the comparison of state around the samples.
 """
 
-# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
-
 from __future__ import annotations
 
 import functools

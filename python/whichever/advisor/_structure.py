@@ -4,8 +4,6 @@ The order of a set's or a dict's entries is such a reason. Nothing of the user's
 that the streams name are replaced by plain nodes, which record what they would have been built from.
 """
 
-# ruff: noqa: ANN401 -- items, results and what functions reach are the user's own, of any type
-
 from __future__ import annotations
 
 import io
@@ -73,7 +71,18 @@ class _Node:
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        return type("_Node", (_Node,), {"name": f"{module}.{name}"})
+        if name == "_token":
+            return _stand_in
+        return _node_class(f"{module}.{name}")
+
+
+def _node_class(name: str) -> type[_Node]:
+    return type("_Node", (_Node,), {"name": name})
+
+
+def _stand_in(kind: str, identity: int) -> Any:
+    """Read what a fingerprint writes for a thing that it knows by identity; a class must stay a class here."""
+    return _node_class(f"class {identity}") if kind == "class" else (kind, identity)
 
 
 def _same(one: Any, other: Any) -> bool:
