@@ -81,7 +81,7 @@ class FakeAdvisor:
 @pytest.fixture
 def advisor(monkeypatch):
     fake = FakeAdvisor()
-    monkeypatch.setattr(whichever, "which", fake, raising=False)
+    monkeypatch.setattr(whichever, "which", fake)
     return fake
 
 

@@ -21,7 +21,7 @@ def demo(*options):
 @pytest.fixture
 def without_numpy(monkeypatch):
     monkeypatch.setitem(sys.modules, "numpy", None)
-    monkeypatch.delitem(sys.modules, "whichever.cli.demo.arrays", raising=False)
+    monkeypatch.delitem(sys.modules, "whichever.cli.demo.arrays")
 
 
 def test_the_table_says_textbook_verdict_figures_and_why(advisor, folder, capfd):
@@ -140,7 +140,7 @@ def test_ctrl_c_ends_the_demonstration_with_130(monkeypatch, folder, capfd):
     def interrupted(fn, items, **_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(whichever, "which", interrupted, raising=False)
+    monkeypatch.setattr(whichever, "which", interrupted)
     assert demo("--jobs", "downloads") == 130
     assert capfd.readouterr().err == "whichever: interrupted\n"
 

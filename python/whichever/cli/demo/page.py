@@ -68,7 +68,7 @@ def _line(row: Row) -> str:
     job = row.job
     return (
         f'<tr><td><a href="#{escape(row.name)}">{escape(job.title)}</a></td><td>{escape(job.because)}</td>'
-        f'<td class="n">{factor(row.textbook_measured)}</td><td>{escape(engine_and_workers(row.answer))}</td>'
+        f'<td class="n">{factor(row.textbook_measured)}</td><td>{escape(engine_and_workers(row.verdict))}</td>'
         f'<td class="n">{factor(row.predicted)}</td><td class="n">{factor(row.measured)}</td>'
         f"<td>{escape(row.why)}</td></tr>"
     )
@@ -78,5 +78,5 @@ def _section(row: Row) -> str:
     return (
         f'<section class="demo" id="{escape(row.name)}"><h2>{escape(row.job.title)}</h2>'
         f'<p>{escape(row.job.task)} <span class="aside">The textbook: {escape(row.job.because)}.</span></p>'
-        f"{row.answer._repr_html_()}</section>"
+        f"{row.verdict._repr_html_()}</section>"
     )

@@ -39,12 +39,12 @@ def show(report: Report, stream: TextIO) -> None:
 
 
 def _cells(row: Row) -> list[Text]:
-    other = row.job.textbook != row.answer.engine
+    other = row.job.textbook != row.verdict.engine
     return [
         Text(row.job.title),
         Text(row.job.textbook),
         Text(factor(row.textbook_measured)),
-        Text(engine_and_workers(row.answer), style="bold" if other else ""),
+        Text(engine_and_workers(row.verdict), style="bold" if other else ""),
         Text(factor(row.predicted)),
         Text(factor(row.measured)),
         Text(row.why),
