@@ -58,6 +58,8 @@ def _body(report: Report) -> Iterable[str]:
     yield "<th>why</th></tr></thead><tbody>"
     yield from map(_line, report.rows)
     yield "</tbody></table>"
+    if report.warning:
+        yield f'<p class="aside">{escape(report.warning.capitalize())}.</p>'
     for title, others in (("Skipped", report.skipped), ("Failed", report.failed)):
         for name, reason in others.items():
             yield f'<p class="aside">{title}: {escape(name)}, {escape(reason)}</p>'

@@ -34,6 +34,9 @@ NAMES = (
 BUDGET_SECONDS = 0.4
 """Sampling time per job: a quarter of the usual one second, as a job is only a second or two long."""
 
+BUSY_SHARE = 0.10
+"""Run-queue delay, as a share of wall time, above which a verdict says that the machine was too busy to tell."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -67,9 +70,14 @@ class Row:
         return self._measured_speedup(self.job.textbook)
 
     @property
+    def busy(self) -> bool:
+        """Whether the machine was too busy to tell, which then is the verdict's first reason."""
+        return self.verdict.ledger.queue_share > BUSY_SHARE and len(self.verdict.reasons) > 1
+
+    @property
     def why(self) -> str:
-        """The first clause of the verdict's most important reason."""
-        reasons = self.verdict.reasons
+        """The first clause of the verdict's most important reason; that the machine was busy is said elsewhere."""
+        reasons = self.verdict.reasons[1:] if self.busy else self.verdict.reasons
         return re.split(r"[.;](?:\s|$)", reasons[0], maxsplit=1)[0] if reasons else ""
 
     def _measured_speedup(self, engine: EngineName) -> float | None:
@@ -97,6 +105,16 @@ class Report:
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def warning(self) -> str | None:
+        """What to keep in mind when reading the figures."""
+        busy = sum(row.busy for row in self.rows)
+        return (
+            f"the machine was busy during {busy} of {len(self.rows)} jobs: ask again when it is quiet"
+            if busy
+            else None
+        )
 
     @property
     def complete(self) -> bool:

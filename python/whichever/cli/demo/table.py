@@ -33,6 +33,8 @@ def show(report: Report, stream: TextIO) -> None:
         console.print(Text(f"skipped {name}: {missing}"))
     for name, problem in report.failed.items():
         console.print(Text(f"failed {name}: {problem}"))
+    if report.warning:
+        console.print(Text(report.warning))
     console.print(
         f"{len(report.rows)} jobs in {report.seconds:.0f} s; the figures are speed-ups over a plain loop"
     )
