@@ -21,7 +21,7 @@ def demo(*options):
 @pytest.fixture
 def without_numpy(monkeypatch):
     monkeypatch.setitem(sys.modules, "numpy", None)
-    monkeypatch.delitem(sys.modules, "whichever.cli.demo.arrays")
+    monkeypatch.delitem(sys.modules, "whichever.cli.demo.arrays", raising=False)
 
 
 def test_the_table_says_textbook_verdict_figures_and_why(advisor, folder, capfd):
