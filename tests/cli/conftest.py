@@ -29,10 +29,10 @@ class Verdict(VerdictData):
         Path(path).write_text(text, encoding="utf-8")
 
 
-def ledger(wall):
+def ledger(wall, queue_share):
     return Ledger(
         wall=wall, held=wall, released=0.0, waiting=0.0, queued=0.0, blocked={}, standard_error={},
-        gil=True, tasks=2, samples=10, rate_hz=1000.0,
+        gil=True, tasks=2, samples=10, rate_hz=1000.0, queue_share=queue_share,
     )  # fmt: skip
 
 
@@ -53,6 +53,8 @@ class FakeAdvisor:
         self.calls = []
         self.results = []
         self.before = None
+        self.queue_share = 0.0
+        self.reasons = ("It waits most of the time; threads wait together. More follows.",)
 
     def __call__(self, fn, items, **options):
         self.calls.append((fn, items, options))
@@ -64,9 +66,9 @@ class FakeAdvisor:
             result = fn(item)
             self.results.append(asyncio.run(result) if inspect.iscoroutine(result) else result)
         return Verdict(
-            name=fn.__name__, engine="threads", workers=4, speedup=4.0, ledger=ledger(0.1),
+            name=fn.__name__, engine="threads", workers=4, speedup=4.0, ledger=ledger(0.1, self.queue_share),
             forecasts=forecasts(options.get("verify", False)), samples=(),
-            reasons=("It waits most of the time; threads wait together. More follows.",), tasks=80,
+            reasons=self.reasons, tasks=80,
         )  # fmt: skip
 
     @property
@@ -81,7 +83,7 @@ class FakeAdvisor:
 @pytest.fixture
 def advisor(monkeypatch):
     fake = FakeAdvisor()
-    monkeypatch.setattr(whichever, "which", fake, raising=False)
+    monkeypatch.setattr(whichever, "which", fake)
     return fake
 
 

@@ -111,11 +111,11 @@ def test_where_no_verdict_can_be_given_the_exit_code_is_1(monkeypatch, folder, c
         except TypeError as error:
             raise TaskError("every task raised", 0) from error
 
-    monkeypatch.setattr(whichever, "which", refuse, raising=False)
+    monkeypatch.setattr(whichever, "which", refuse)
     assert main(["try", "tasks_here:double", *NUMBERS]) == 1
     said = capfd.readouterr().err
-    assert "every task raised: TypeError: " in said
-    assert "tasks_here.py:4)" in said
+    assert said.startswith("whichever: every task raised (")
+    assert said.endswith("tasks_here.py:4)\n")
     assert "Traceback" not in said
 
 
@@ -123,7 +123,7 @@ def test_an_empty_iterable_is_told_in_the_advisors_words(monkeypatch, folder, ca
     def refuse(fn, items, **_):
         raise NoItemsError("nothing to measure")
 
-    monkeypatch.setattr(whichever, "which", refuse, raising=False)
+    monkeypatch.setattr(whichever, "which", refuse)
     assert main(["try", "tasks_here:double", *NUMBERS]) == 1
     assert capfd.readouterr().err == "whichever: nothing to measure\n"
 

@@ -1,7 +1,5 @@
 """`whichever machine` shows what the advisor knows of this machine."""
 
-from types import SimpleNamespace
-
 import pytest
 
 import whichever
@@ -18,7 +16,7 @@ def test_the_machine_is_shown_and_measured_anew_only_when_asked(argv, recalibrat
         asked.append(recalibrate)
         return "2 cores, a process starts in 30 ms"
 
-    monkeypatch.setattr(whichever, "advisor", SimpleNamespace(machine=machine), raising=False)
+    monkeypatch.setattr(whichever, "machine", machine)
     assert main(argv) == 0
     assert asked == [recalibrate]
     assert capfd.readouterr().out == "2 cores, a process starts in 30 ms\n"

@@ -38,6 +38,23 @@ def test_the_table_says_textbook_verdict_figures_and_why(advisor, folder, capfd)
     assert out.splitlines()[-1] == "report: d.html"
 
 
+def test_a_busy_machine_is_said_once_and_does_not_hide_why(advisor, folder, capfd):
+    advisor.queue_share = 0.4
+    advisor.reasons = ("Too busy to tell.", *advisor.reasons)
+    assert demo("--jobs", SMALL) == 0
+    out = capfd.readouterr().out
+    assert "the machine was busy during 2 of 2 jobs" in out
+    assert "Too busy" not in out
+    assert out.count("It waits") == 2
+    assert "The machine was busy during 2 of 2 jobs" in (folder / "d.html").read_text(encoding="utf-8")
+
+
+def test_a_quiet_machine_is_not_called_busy(advisor, folder, capfd):
+    advisor.queue_share = 0.05
+    assert demo("--jobs", "reading") == 0
+    assert "busy" not in capfd.readouterr().out
+
+
 def test_jobs_are_verified_unless_told_otherwise(advisor, folder, capfd):
     assert demo("--jobs", "reading") == 0
     assert advisor.options["verify"] is True
@@ -140,7 +157,7 @@ def test_ctrl_c_ends_the_demonstration_with_130(monkeypatch, folder, capfd):
     def interrupted(fn, items, **_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(whichever, "which", interrupted, raising=False)
+    monkeypatch.setattr(whichever, "which", interrupted)
     assert demo("--jobs", "downloads") == 130
     assert capfd.readouterr().err == "whichever: interrupted\n"
 

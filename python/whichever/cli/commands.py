@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whichever.cli import asking, sources, streams, target
+import whichever
+from whichever.cli import sources, streams, target
 from whichever.cli.problems import CommandLineError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def try_function(options: argparse.Namespace) -> int:
     with streams.stdout_on_stderr(), streams.ProgressLine(sys.stderr) as line:
         fn = target.find_function(options.function)
         items = _items(options)
-        verdict = asking.which()(
+        verdict = whichever.which(
             fn,
             items,
             count=options.count,
@@ -40,7 +41,7 @@ def try_function(options: argparse.Namespace) -> int:
 
 def show_machine(options: argparse.Namespace) -> int:
     """Print the machine's costs and how good predictions were on it."""
-    print(asking.machine(recalibrate=options.recalibrate))  # noqa: T201 - the answer
+    print(whichever.machine(recalibrate=options.recalibrate))  # noqa: T201 - the answer
     return 0
 
 
@@ -50,7 +51,7 @@ def run_demo(options: argparse.Namespace) -> int:
 
     _check_writable(options.html)
     with streams.ProgressLine(sys.stderr) as line:
-        report = run.run_jobs(run.chosen(options.jobs), asking.which(), line, verify=options.verify)
+        report = run.run_jobs(run.chosen(options.jobs), whichever.which, line, verify=options.verify)
     run.show(report, options.html)
     return 0 if report.complete else 1
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import whichever
 from whichever._types import ENGINE_NAMES
 from whichever.cli import commands
-from whichever.cli.problems import CommandLineError, in_one_line
+from whichever.cli.problems import CommandLineError, place_of
 from whichever.errors import WhicheverError
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandLineError as error:
         return _say(str(error), 2)
     except WhicheverError as error:
-        cause = f": {in_one_line(error.__cause__)}" if error.__cause__ else ""
-        return _say(f"{error}{cause}", 1)
+        # The message tells the cause; where it was raised is what the missing traceback would have added.
+        place = place_of(error.__cause__) if error.__cause__ else None
+        return _say(f"{error} ({place})" if place else str(error), 1)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except BrokenPipeError:

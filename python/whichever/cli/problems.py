@@ -14,11 +14,12 @@ def in_one_line(error: BaseException) -> str:
     """Tell an exception with its type, its message and the place in the code that raised it."""
     text = " ".join(str(error).split())
     said = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    place = _place(error)
+    place = place_of(error)
     return f"{said} ({place})" if place else said
 
 
-def _place(error: BaseException) -> str | None:
+def place_of(error: BaseException) -> str | None:
+    """Return FILE:LINE of the code that raised, or that could not be parsed; None when nobody knows."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     own = str(Path(__file__).parent)

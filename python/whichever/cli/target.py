@@ -38,7 +38,7 @@ def find_function(spec: str) -> Callable[[Any], Any]:
     return found  # type: ignore[no-any-return] # callable() says as much as can be known
 
 
-def find(spec: str, what: str) -> Any:  # noqa: ANN401 - anything can stand in a module
+def find(spec: str, what: str) -> Any:
     """Return the object that `spec`, of the form ``MODULE:a.b``, names.
 
     Raises:

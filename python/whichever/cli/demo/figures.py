@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from whichever.cli.asking import Answer
+    from whichever import Verdict
 
 
 def factor(speedup: float | None) -> str:
@@ -16,6 +16,6 @@ def factor(speedup: float | None) -> str:
     return f"{speedup:.{digits}f}x"
 
 
-def engine_and_workers(answer: Answer) -> str:
+def engine_and_workers(verdict: Verdict) -> str:
     """Write the engine of a verdict and its workers, which a plain loop does not have."""
-    return answer.engine if answer.engine == "serial" else f"{answer.engine} x {answer.workers}"
+    return verdict.engine if verdict.engine == "serial" else f"{verdict.engine} x {verdict.workers}"

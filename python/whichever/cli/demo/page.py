@@ -58,6 +58,8 @@ def _body(report: Report) -> Iterable[str]:
     yield "<th>why</th></tr></thead><tbody>"
     yield from map(_line, report.rows)
     yield "</tbody></table>"
+    if report.warning:
+        yield f'<p class="aside">{escape(report.warning.capitalize())}.</p>'
     for title, others in (("Skipped", report.skipped), ("Failed", report.failed)):
         for name, reason in others.items():
             yield f'<p class="aside">{title}: {escape(name)}, {escape(reason)}</p>'
@@ -68,7 +70,7 @@ def _line(row: Row) -> str:
     job = row.job
     return (
         f'<tr><td><a href="#{escape(row.name)}">{escape(job.title)}</a></td><td>{escape(job.because)}</td>'
-        f'<td class="n">{factor(row.textbook_measured)}</td><td>{escape(engine_and_workers(row.answer))}</td>'
+        f'<td class="n">{factor(row.textbook_measured)}</td><td>{escape(engine_and_workers(row.verdict))}</td>'
         f'<td class="n">{factor(row.predicted)}</td><td class="n">{factor(row.measured)}</td>'
         f"<td>{escape(row.why)}</td></tr>"
     )
@@ -78,5 +80,5 @@ def _section(row: Row) -> str:
     return (
         f'<section class="demo" id="{escape(row.name)}"><h2>{escape(row.job.title)}</h2>'
         f'<p>{escape(row.job.task)} <span class="aside">The textbook: {escape(row.job.because)}.</span></p>'
-        f"{row.answer._repr_html_()}</section>"
+        f"{row.verdict._repr_html_()}</section>"
     )

@@ -20,8 +20,8 @@ from whichever.errors import WhicheverError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from whichever import Verdict
     from whichever._types import EngineName
-    from whichever.cli.asking import Answer, Which
     from whichever.cli.demo.job import Job
     from whichever.cli.streams import ProgressLine
 
@@ -34,6 +34,9 @@ NAMES = (
 BUDGET_SECONDS = 0.4
 """Sampling time per job: a quarter of the usual one second, as a job is only a second or two long."""
 
+BUSY_SHARE = 0.10
+"""Run-queue delay, as a share of wall time, above which a verdict says that the machine was too busy to tell."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -42,24 +45,24 @@ class Row:
     Attributes:
         name: The job's short name.
         job: The job.
-        answer: Its verdict.
+        verdict: Its verdict.
     """
 
     name: str
     job: Job
-    answer: Answer
+    verdict: Verdict
 
     @property
     def predicted(self) -> float:
         """The predicted speed-up of the engine in the verdict: what was said before anything was verified."""
-        chosen = self.answer.forecasts[0]
-        serial = (each.seconds for each in self.answer.forecasts if each.engine == "serial")
+        chosen = self.verdict.forecasts[0]
+        serial = (each.seconds for each in self.verdict.forecasts if each.engine == "serial")
         return next(serial, chosen.seconds) / chosen.seconds
 
     @property
     def measured(self) -> float | None:
         """The measured speed-up of the engine in the verdict; None when it was not verified."""
-        return self._measured_speedup(self.answer.engine)
+        return self._measured_speedup(self.verdict.engine)
 
     @property
     def textbook_measured(self) -> float | None:
@@ -67,9 +70,14 @@ class Row:
         return self._measured_speedup(self.job.textbook)
 
     @property
+    def busy(self) -> bool:
+        """Whether the machine was too busy to tell, which then is the verdict's first reason."""
+        return self.verdict.ledger.queue_share > BUSY_SHARE and len(self.verdict.reasons) > 1
+
+    @property
     def why(self) -> str:
-        """The first clause of the verdict's most important reason."""
-        reasons = self.answer.reasons
+        """The first clause of the verdict's most important reason; that the machine was busy is said elsewhere."""
+        reasons = self.verdict.reasons[1:] if self.busy else self.verdict.reasons
         return re.split(r"[.;](?:\s|$)", reasons[0], maxsplit=1)[0] if reasons else ""
 
     def _measured_speedup(self, engine: EngineName) -> float | None:
@@ -78,7 +86,7 @@ class Row:
         return serial / seconds if serial and seconds else None
 
     def _best_measured(self, engine: EngineName) -> float | None:
-        forecasts = (forecast for forecast in self.answer.forecasts if forecast.engine == engine)
+        forecasts = (forecast for forecast in self.verdict.forecasts if forecast.engine == engine)
         return min((each.measured for each in forecasts if each.measured is not None), default=None)
 
 
@@ -99,6 +107,16 @@ class Report:
     seconds: float = 0.0
 
     @property
+    def warning(self) -> str | None:
+        """What to keep in mind when reading the figures."""
+        busy = sum(row.busy for row in self.rows)
+        return (
+            f"the machine was busy during {busy} of {len(self.rows)} jobs: ask again when it is quiet"
+            if busy
+            else None
+        )
+
+    @property
     def complete(self) -> bool:
         """Whether every job that can run here has a verdict."""
         return not self.failed
@@ -117,7 +135,9 @@ def chosen(names: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for name in NAMES if not names or name in names)
 
 
-def run_jobs(names: Sequence[str], which: Which, line: ProgressLine, *, verify: bool) -> Report:
+def run_jobs(
+    names: Sequence[str], which: Callable[..., Verdict], line: ProgressLine, *, verify: bool
+) -> Report:
     """Get a verdict for each job; one that fails is reported and does not stop the others."""
     report = Report()
     start = time.monotonic()
@@ -130,7 +150,7 @@ def run_jobs(names: Sequence[str], which: Which, line: ProgressLine, *, verify: 
     return report
 
 
-def _run_job(name: str, report: Report, which: Callable[..., Answer]) -> None:
+def _run_job(name: str, report: Report, which: Callable[..., Verdict]) -> None:
     try:
         job = load(name)
     except ModuleNotFoundError as error:
@@ -138,11 +158,11 @@ def _run_job(name: str, report: Report, which: Callable[..., Answer]) -> None:
         return
     try:
         with job.items() as items:
-            answer = which(job.fn, items)
+            verdict = which(job.fn, items)
     except (WhicheverError, ServerError, OSError) as error:
         report.failed[name] = in_one_line(error)
     else:
-        report.rows.append(Row(name, job, answer))
+        report.rows.append(Row(name, job, verdict))
 
 
 def _outcome(name: str, report: Report) -> str:
@@ -150,7 +170,7 @@ def _outcome(name: str, report: Report) -> str:
         return f"{name}: skipped, {report.skipped[name]}"
     if name in report.failed:
         return f"{name}: failed, {report.failed[name]}"
-    return f"{name}: {engine_and_workers(report.rows[-1].answer)}"
+    return f"{name}: {engine_and_workers(report.rows[-1].verdict)}"
 
 
 def load(name: str) -> Job:

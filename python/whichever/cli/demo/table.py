@@ -33,18 +33,20 @@ def show(report: Report, stream: TextIO) -> None:
         console.print(Text(f"skipped {name}: {missing}"))
     for name, problem in report.failed.items():
         console.print(Text(f"failed {name}: {problem}"))
+    if report.warning:
+        console.print(Text(report.warning))
     console.print(
         f"{len(report.rows)} jobs in {report.seconds:.0f} s; the figures are speed-ups over a plain loop"
     )
 
 
 def _cells(row: Row) -> list[Text]:
-    other = row.job.textbook != row.answer.engine
+    other = row.job.textbook != row.verdict.engine
     return [
         Text(row.job.title),
         Text(row.job.textbook),
         Text(factor(row.textbook_measured)),
-        Text(engine_and_workers(row.answer), style="bold" if other else ""),
+        Text(engine_and_workers(row.verdict), style="bold" if other else ""),
         Text(factor(row.predicted)),
         Text(factor(row.measured)),
         Text(row.why),
