@@ -5,8 +5,8 @@ Guarantee: the same interpreter gives the same items at every call. Sizes are by
 
 from __future__ import annotations
 
+import os
 import random
-import sysconfig
 from functools import cache
 from itertools import cycle, islice
 from pathlib import Path
@@ -17,7 +17,7 @@ CITIES = ("Porto", "Lyon", "Graz", "Turku", "Ghent", "Split", "Cork", "Brno", "T
 @cache
 def source_paths(least_bytes: int = 2_000, most_bytes: int = 200_000) -> tuple[Path, ...]:
     """Return the standard library's source files of a size in the given range, by name."""
-    root = Path(sysconfig.get_path("stdlib"))
+    root = Path(os.__file__).parent  # where it was found, which a moved installation may not know itself
     kept = [
         path
         for path in sorted(root.rglob("*.py"))

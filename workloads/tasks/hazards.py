@@ -129,4 +129,7 @@ def prepare_closure_generator() -> Prepared:
 
 @contextmanager
 def prepare_lambda() -> Prepared:
-    yield lambda number: sum(value * value % 7 for value in range(number)), [_ROUNDS + number for number in range(_COUNT)]
+    yield (
+        lambda number: sum(value * value % 7 for value in range(number)),
+        [_ROUNDS + number for number in range(_COUNT)],
+    )

@@ -23,7 +23,7 @@ def _index() -> faiss.IndexFlatL2:
 
 
 def nearest(queries: NDArray[np.float32]) -> NDArray[np.int64]:
-    _, neighbours = _index().search(queries, 10)
+    neighbours: NDArray[np.int64] = _index().search(queries, 10)[1]
     return neighbours
 
 

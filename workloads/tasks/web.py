@@ -43,7 +43,8 @@ def download(url: str) -> int:
 
 def download_orders(url: str) -> float:
     with build_opener(ProxyHandler({})).open(url, timeout=_TIMEOUT) as answer:
-        return sum(order["price"] for order in json.loads(answer.read()))
+        orders: list[dict[str, float]] = json.loads(answer.read())
+    return sum(order["price"] for order in orders)
 
 
 async def download_by_streams(url: str) -> int:

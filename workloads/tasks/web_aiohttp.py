@@ -22,7 +22,8 @@ async def download(url: str) -> int:
 
 async def download_orders(url: str) -> float:
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as session, session.get(url) as answer:
-        return sum(order["price"] for order in await answer.json())
+        orders: list[dict[str, float]] = await answer.json()
+    return sum(order["price"] for order in orders)
 
 
 @contextmanager
