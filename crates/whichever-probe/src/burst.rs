@@ -21,18 +21,14 @@ pub(crate) fn watch(interpreter: &Interpreter, thread_state: u64, native_id: u32
     let Some(cpu_before) = whichever_sys::thread_cpu_ns_of(native_id) else { return Bursts::default() };
     let end_ns = whichever_sys::monotonic_ns() + BURST_NS;
     let mut releases = 0;
-    let mut held = is_held(interpreter, thread_state);
+    let mut held = interpreter.is_held_by(thread_state);
     while whichever_sys::monotonic_ns() < end_ns {
         for _ in 0..READS_PER_CLOCK {
-            let holds = is_held(interpreter, thread_state);
+            let holds = interpreter.is_held_by(thread_state);
             releases += u64::from(held && !holds);
             held = holds;
         }
     }
     let cpu_after = whichever_sys::thread_cpu_ns_of(native_id).unwrap_or(cpu_before);
     Bursts { releases, cpu: cpu_after.saturating_sub(cpu_before) as f64 * 1e-9 }
-}
-
-fn is_held(interpreter: &Interpreter, thread_state: u64) -> bool {
-    interpreter.gil().is_ok_and(|words| words.held_by(thread_state))
 }

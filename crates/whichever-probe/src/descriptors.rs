@@ -82,7 +82,8 @@ fn anonymous(target: &[u8]) -> BlockedKind {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::os::fd::AsRawFd;
 

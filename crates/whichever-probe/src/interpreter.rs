@@ -172,6 +172,12 @@ impl<M: Memory> Interpreter<M> {
         })
     }
 
+    /// Whether the thread with this thread state holds the GIL: fewer words than `gil`, for bursts.
+    pub(crate) fn is_held_by(&self, thread_state: u64) -> bool {
+        self.gil_word(self.layout.locked).is_ok_and(|word| low_int(word) == 1)
+            && self.gil_word(self.layout.holder).is_ok_and(|holder| holder == thread_state)
+    }
+
     /// Whether the GIL can be read at the speed of memory, for bursts.
     #[must_use]
     pub fn is_fast(&self) -> bool {

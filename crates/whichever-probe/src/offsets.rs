@@ -56,7 +56,9 @@ struct PublishedAt {
 const FREE_THREADED: usize = 2;
 const INTERPRETERS_HEAD: usize = 5;
 const THREADS_HEAD: usize = 9;
-/// After the word of `ceval_gil`: the struct's size, then `enabled`, `locked`, `holder`.
+/// After the word of `ceval_gil`: where the interpreter keeps its own GIL, then that GIL's `enabled`, `locked`
+/// and `holder`, counted from the interpreter too.
+const OWN_GIL_AFTER: usize = 1;
 const ENABLED_AFTER: usize = 2;
 const LOCKED_AFTER: usize = 3;
 const HOLDER_AFTER: usize = 4;
@@ -120,6 +122,10 @@ impl Layout {
                 .then_some(value)
                 .ok_or_else(|| format!("published offset {index} is {value}"))
         };
+        let in_gil = |after: usize| -> Result<u64, String> {
+            let offset = word(places.ceval_gil + after)?.checked_sub(word(places.ceval_gil + OWN_GIL_AFTER)?);
+            offset.ok_or_else(|| "the published GIL offsets lie before the GIL".to_owned())
+        };
         let free_threaded = word(FREE_THREADED)? != 0;
         Ok(Self {
             main_interpreter: word(INTERPRETERS_HEAD)? + MAIN_AFTER_HEAD,
@@ -127,9 +133,9 @@ impl Layout {
             threads_head: word(THREADS_HEAD)?,
             thread_next: word(places.thread_next)?,
             thread_native_id: word(places.native_id)?,
-            holder: word(places.ceval_gil + HOLDER_AFTER)?,
-            locked: word(places.ceval_gil + LOCKED_AFTER)?,
-            enabled: if free_threaded { Some(word(places.ceval_gil + ENABLED_AFTER)?) } else { None },
+            holder: in_gil(HOLDER_AFTER)?,
+            locked: in_gil(LOCKED_AFTER)?,
+            enabled: if free_threaded { Some(in_gil(ENABLED_AFTER)?) } else { None },
         })
     }
 
@@ -163,8 +169,16 @@ mod tests {
 
     #[test]
     fn the_offsets_of_3_13_lead_where_its_headers_say() {
-        let bytes =
-            published(&[(5, 632), (9, 7344), (14, 16), (15, 208), (17, 16), (18, 8), (21, 8), (25, 160)]);
+        let bytes = published(&[
+            (5, 632),
+            (9, 7344),
+            (14, 16),
+            (15, 7168),
+            (17, 7184),
+            (18, 7176),
+            (21, 8),
+            (25, 160),
+        ]);
         let layout = Layout::parse_published(13, &bytes).unwrap();
         assert_eq!(layout.main_interpreter, 640);
         assert_eq!(layout.gil, GilPlace::BehindInterpreter(16));
@@ -176,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_free_threaded_build_has_a_switch_for_the_gil() {
-        let bytes = published(&[(2, 1), (15, 16), (18, 24), (19, 16)]);
+        let bytes = published(&[(2, 1), (15, 16), (16, 7168), (17, 7168), (18, 7192), (19, 7184)]);
         let layout = Layout::parse_published(14, &bytes).unwrap();
         assert_eq!((layout.enabled, layout.locked, layout.switches()), (Some(0), 24, 32));
     }

@@ -71,7 +71,7 @@ impl OtherThreads {
     /// CPU seconds of foreign threads inside tasks.
     pub(crate) fn foreign_cpu(&self) -> f64 {
         let foreign = self.threads.values().filter(|other| self.is_foreign(other));
-        foreign.map(|other| other.inside_ns).sum::<f64>() * 1e-9
+        foreign.map(|other| other.inside_ns).fold(0.0, |sum, nanoseconds| sum + nanoseconds) * 1e-9
     }
 
     fn is_foreign(&self, other: &Other) -> bool {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use whichever_model::{Bursts, Samples};
-use whichever_sys::{monotonic_ns, thread_cpu_ns};
+use whichever_sys::{Cores, monotonic_ns, thread_cpu_ns};
 
 use crate::border::add_sampler_cpu;
 use crate::burst;
@@ -142,6 +142,7 @@ pub(crate) struct Sampler {
     next_poll_ns: u64,
     last_poll_ns: u64,
     looks_since_poll: (u64, u64),
+    cores: Cores,
     random: u64,
 }
 
@@ -168,6 +169,7 @@ impl Sampler {
             next_poll_ns: now_ns + POLL_PERIOD_NS,
             last_poll_ns: now_ns,
             looks_since_poll: (0, 0),
+            cores: Cores::of_this_thread(),
             random: now_ns | 1,
         };
         sampler.shared.record().started_ns = now_ns;
@@ -240,8 +242,15 @@ impl Sampler {
     fn burst(&mut self, now_ns: u64) -> Bursts {
         match &self.interpreter {
             Some(interpreter) if interpreter.is_fast() && now_ns >= self.next_burst_ns => {
-                self.next_burst_ns = now_ns + burst::BURST_PERIOD_NS;
-                burst::watch(interpreter, self.metered.state, self.metered.native_id)
+                let seen = burst::watch(interpreter, self.metered.state, self.metered.native_id);
+                if seen.cpu > 0.0 {
+                    self.next_burst_ns = now_ns + burst::BURST_PERIOD_NS;
+                } else {
+                    // The sampler sat on the core that the metered thread wants. Wait less for the next try.
+                    self.next_burst_ns = now_ns + burst::BURST_PERIOD_NS / 2;
+                    self.cores.leave_current();
+                }
+                seen
             }
             _ => Bursts::default(),
         }

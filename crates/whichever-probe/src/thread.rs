@@ -48,11 +48,11 @@ pub enum ThreadState {
 
 /// One look at a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub(crate) struct Look {
     /// The state at the instant of the first read.
-    pub state: ThreadState,
+    pub(crate) state: ThreadState,
     /// Whether the thread lost or took the GIL while being looked at.
-    pub raced: bool,
+    pub(crate) raced: bool,
 }
 
 /// Looks at one thread of this process again and again.
@@ -187,7 +187,8 @@ fn polled_descriptor(interpreter: &Interpreter, address: u64) -> Option<u64> {
     u64::try_from(i32::from_le_bytes(bytes)).ok()
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::sync::mpsc;
     use std::time::{Duration, Instant};
@@ -216,7 +217,9 @@ mod tests {
 
     #[test]
     fn a_waiting_thread_is_blocked_on_a_lock() {
-        assert!(is_seen(ThreadState::Blocked(BlockedKind::Lock), |stopped| drop(stopped.recv())));
+        assert!(is_seen(ThreadState::Blocked(BlockedKind::Lock), |stopped| {
+            let _ = stopped.recv();
+        }));
     }
 
     #[test]

@@ -111,7 +111,6 @@ impl Meter {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
 fn runtime_error(error: whichever_probe::TaskError) -> PyErr {
     PyRuntimeError::new_err(error.to_string())
 }

@@ -13,6 +13,6 @@ mod usage;
 pub use clock::{monotonic_ns, process_cpu_ns, sleep_until, thread_cpu_ns, thread_cpu_ns_of};
 pub use cores::{UsableCores, usable_cores};
 pub use memory::read_memory;
-pub use scheduling::{Priority, SignalsBlocked, raise_priority, thread_id, tighten_timers};
+pub use scheduling::{Cores, Priority, SignalsBlocked, raise_priority, thread_id, tighten_timers};
 pub use symbols::{StaticWords, find_symbol};
 pub use usage::{Usage, children_cpu_ns, thread_usage};

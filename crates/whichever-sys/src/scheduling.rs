@@ -31,6 +31,23 @@ pub fn tighten_timers() {
     os::tighten_timers();
 }
 
+/// The cores the calling thread may run on when it was made, and a way to leave the present one.
+#[derive(Debug)]
+pub struct Cores(os::CoreSet);
+
+impl Cores {
+    /// The cores of the calling thread.
+    #[must_use]
+    pub fn of_this_thread() -> Self {
+        Self(os::core_set())
+    }
+
+    /// Keep the calling thread off the core it is on now, if it may run on another.
+    pub fn leave_current(&self) {
+        os::leave_current(&self.0);
+    }
+}
+
 /// Blocks every signal in the calling thread until dropped: threads started meanwhile never handle one.
 #[derive(Debug)]
 pub struct SignalsBlocked(#[cfg_attr(not(unix), allow(dead_code, reason = "no signals there"))] os::Mask);
@@ -91,6 +108,33 @@ mod os {
         unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_000_u64, 0_u64, 0_u64, 0_u64) };
     }
 
+    /// `None` when the mask could not be read.
+    pub(super) type CoreSet = Option<libc::cpu_set_t>;
+
+    pub(super) fn core_set() -> CoreSet {
+        // SAFETY: cpu_set_t is plain bits, valid when zeroed.
+        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        // SAFETY: 0 is the calling thread; `set` is a place for as many bytes as we say.
+        let failed = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) } != 0;
+        (!failed).then_some(set)
+    }
+
+    pub(super) fn leave_current(allowed: &CoreSet) {
+        let Some(mut set) = *allowed else { return };
+        // SAFETY: sched_getcpu takes nothing.
+        let Ok(current) = usize::try_from(unsafe { libc::sched_getcpu() }) else { return };
+        if current >= 8 * size_of::<libc::cpu_set_t>() {
+            return;
+        }
+        // SAFETY: `current` is inside the set: it was checked above.
+        unsafe { libc::CPU_CLR(current, &mut set) };
+        // SAFETY: `set` is an initialised cpu_set_t.
+        if unsafe { libc::CPU_COUNT(&set) } > 0 {
+            // SAFETY: 0 is the calling thread; `set` outlives the call. A refusal leaves the mask as it was.
+            unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+        }
+    }
+
     pub(super) use super::unix::{Mask, block_signals, restore_signals};
 }
 
@@ -135,6 +179,12 @@ mod os {
 
     pub(super) fn tighten_timers() {}
 
+    pub(super) type CoreSet = ();
+
+    pub(super) fn core_set() -> CoreSet {}
+
+    pub(super) fn leave_current(_allowed: &CoreSet) {}
+
     #[cfg(unix)]
     pub(super) use super::unix::{Mask, block_signals, restore_signals};
 
@@ -148,7 +198,8 @@ mod os {
     pub(super) fn restore_signals(_before: &Mask) {}
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 
@@ -157,6 +208,23 @@ mod tests {
         let other = std::thread::spawn(thread_id).join().unwrap();
         assert_ne!(thread_id(), other);
         assert_eq!(thread_id(), thread_id());
+    }
+
+    #[test]
+    fn a_thread_leaves_its_core_only_where_there_is_another() {
+        std::thread::spawn(|| {
+            let cores = Cores::of_this_thread();
+            let count = |set: &os::CoreSet| {
+                // SAFETY: the set was filled by the kernel.
+                set.map_or(0, |set| unsafe { libc::CPU_COUNT(&set) })
+            };
+            let before = count(&cores.0);
+            cores.leave_current();
+            cores.leave_current();
+            assert_eq!(count(&os::core_set()), if before > 1 { before - 1 } else { before });
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]

@@ -46,7 +46,8 @@ fn read(who: libc::c_int) -> Option<libc::rusage> {
     (!failed).then(|| unsafe { usage.assume_init() })
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 
