@@ -50,6 +50,11 @@ fn why(question: &Question, model: &Model<'_>, forecasts: &[Forecast]) -> String
         Engine::Threads if !question.ledger.gil => {
             "This interpreter has no GIL: threads run Python on all cores and share memory.".to_owned()
         }
+        Engine::Threads if held > 0.7 => format!(
+            "By the ledger a task holds the GIL {} of its time, which leaves threads little to overlap; real runs \
+             found them faster all the same.",
+            percent(held)
+        ),
         Engine::Threads if blocked > released => format!(
             "A task waits {} of its time ({}), with the GIL given up; {} threads wait at once.",
             percent(blocked),

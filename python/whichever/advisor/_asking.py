@@ -215,12 +215,16 @@ class Asking:
             failures=tuple(sorted(sampled.failures, key=lambda failure: failure.index)),
             excluded=dict(self.case.excluded),
             reasons=tuple(reasons),
-            advice=(*answer.advice, *notes),
+            advice=(*answer.advice, *map(_sentence, notes)),
             tasks=self.case.tasks,
             verified=bool(self.case.measured),
             timeline=sampler.meter.timeline(),
             machine=dict(here.facts),
         )
+
+
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:]}."
 
 
 def _record(fn: Callable[..., Any], predicted: Answer, case: Case) -> Mapping[str, Any]:
