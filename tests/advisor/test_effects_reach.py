@@ -421,6 +421,32 @@ def test_reading_runs_no_property_and_no_module_getattr():
     inspect_function(lambda item: (trap.secret, trap.unknown, module.unknown))
 
 
+class Awkward(type):
+    def __getattribute__(cls, name):
+        if name.startswith("__"):
+            return super().__getattribute__(name)
+        raise RuntimeError
+
+    @property
+    def __mro__(cls):
+        raise RuntimeError
+
+
+class Nameless(metaclass=Awkward):
+    __module__ = None
+
+
+def test_a_class_that_raises_on_being_looked_at_does_no_harm():
+    item = Nameless()
+
+    def work(x):
+        count(x)
+        return item, Nameless
+
+    assert "writes the global `total`" in inspect_function(work, item).writes
+    exclusions_before(work, item)
+
+
 def test_a_chain_of_functions_longer_than_the_bound_is_said_to_be_incomplete():
     functions: dict = {}
     for number in range(400):

@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import decimal
 import functools
+import io
 import logging
 import os
 import random
@@ -263,6 +264,13 @@ class Service:
         self.add(item)
 
 
+page = io.StringIO()
+
+
+def write_page(item):
+    page.write(str(item))
+
+
 class Registry(dict):
     def run(self, item):
         self[item] = item
@@ -275,6 +283,7 @@ class Registry(dict):
         (results.append, "writes `list.append`, which it is bound to"),
         (bump_class, "writes the class attribute `Config.count`"),
         (set_setting, "writes the global `settings`"),
+        (write_page, "writes the global `page`"),
         (remember, "writes the global `memo`"),
         (lambda item: globals().update(latest=item), "writes the global `latest`"),
         (collect, "writes the default argument `seen`"),

@@ -144,6 +144,10 @@ class Watch:
             return {}
         return dict.fromkeys(COPYING, _joined(tuple(causes)))
 
+    def _copies(self) -> bool:
+        """Whether engines that copy are still possible, as far as this room knows."""
+        return self._reach.kind == "plain" and not self._reach.resources and not self.exclusions()
+
     def _told(self, label: str) -> bool:
         """Whether the code was already seen to write what changed, under the same name."""
         name = re.search(r"`([^`]+)`", label)
@@ -151,7 +155,11 @@ class Watch:
 
     def notes(self) -> tuple[str, ...]:
         """Say what a user should know though it excludes no engine, and what could not be compared."""
-        found = list(self._reach.notes())
+        found = [
+            note
+            for note in self._reach.notes()
+            if self._copies() or not note.startswith("each worker process")
+        ]
         shared = [
             cause.removeprefix("writes ") for cause in self._reach.writes if cause.startswith("writes ")
         ]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import random
 from typing import TYPE_CHECKING, Any
 
 from whichever.advisor._inside import attributes
-from whichever.advisor._kinds import is_state, is_user_module, resource_kind
+from whichever.advisor._kinds import draws_random, is_state, is_user_module, resource_kind
 from whichever.advisor._places import attribute_names, read_attribute, read_class
 from whichever.advisor._reach import MISSING, Reach, Target, callable_name, function_kind
 
@@ -55,7 +54,7 @@ class Findings:
             writes=tuple(self._writes),
             set_once=tuple(self._set_once),
             resources=tuple(self._resources),
-            modules=tuple(name for name in self.modules if name not in ("builtins", "__main__")),
+            modules=tuple(name for name in self.modules if name not in ("", "builtins", "__main__")),
             caches=tuple(self.caches),
             generators=tuple(self._generators),
             state=tuple(self._state.values()),
@@ -91,7 +90,7 @@ class Findings:
         """Note `value` if it belongs to this process alone, and say whether it does."""
         kind = resource_kind(value)
         if kind is None:
-            if _draws_random(value):
+            if draws_random(value):
                 self._generators[f"the random generator `{path}`"] = None
             return False
         self._resources[place.resource(kind, path)] = None
@@ -135,7 +134,3 @@ class Findings:
             for name in sorted(self._stored & vars(module).keys()):
                 label = f"the global `{module.__name__}.{name}`"
                 self.target(label, functools.partial(vars(module).get, name, MISSING))
-
-
-def _draws_random(value: Any) -> bool:
-    return issubclass(type(value), random.Random) or type(value).__module__.startswith("numpy.random")

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from whichever.advisor._kinds import resource_kind
+from whichever.advisor._kinds import mro_of, resource_kind
 from whichever.advisor._structure import same_structure
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _without_cached(kind: type, reduced: Any) -> Any:
         return reduced
     state = reduced[2]
     cached = {n for n in state if isinstance(vars(kind).get(n), functools.cached_property)}
-    for base in kind.__mro__[1:]:
+    for base in mro_of(kind)[1:]:
         cached |= {n for n in state if isinstance(vars(base).get(n), functools.cached_property)}
     if not cached:
         return reduced

@@ -10,7 +10,7 @@ import functools
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from whichever.advisor._kinds import is_user_class, resource_kind
+from whichever.advisor._kinds import is_user_class, mro_of, resource_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -76,7 +76,7 @@ def attributes(value: Any) -> dict[str, Any]:
         found = dict(object.__getattribute__(value, "__dict__"))
     except Exception:  # noqa: BLE001 -- there is none, or a class of the user's computes it and fails
         found = {}
-    for base in type(value).__mro__:
+    for base in mro_of(type(value)):
         slots = vars(base).get("__slots__", ())
         for slot in (slots,) if isinstance(slots, str) else tuple(slots):
             descriptor = vars(base).get(slot)
@@ -92,7 +92,7 @@ def attributes(value: Any) -> dict[str, Any]:
 def _says_what_crosses(kind: type) -> bool:
     """Whether the class pickles its instances in its own way, so that its attributes say nothing."""
     own = ("__getstate__", "__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__")
-    return any(base is not object and name in vars(base) for base in kind.__mro__ for name in own)
+    return any(base is not object and name in vars(base) for base in mro_of(kind) for name in own)
 
 
 def _short(key: Any) -> str:

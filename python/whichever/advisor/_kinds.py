@@ -64,6 +64,7 @@ _DATA_MODULES = frozenset((
     "builtins", "collections", "array", "numpy", "pandas", "polars", "pyarrow", "datetime",
     "pathlib", "types", "uuid",
 ))  # fmt: skip
+_MRO = vars(type)["__mro__"]
 _NOT_STATE = (
     random.Random, logging.Logger, logging.Handler, logging.LoggerAdapter, re.Pattern, weakref.ref, threading.local,
     types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type, property,
@@ -100,7 +101,7 @@ def _file_kind(value: Any) -> str | None:
 def _speaks_dbapi(kind: type) -> bool:
     """Tell a database connection by the four methods that PEP 249 asks of one."""
     return all(
-        any(name in vars(base) for base in kind.__mro__) for name in ("cursor", "commit", "rollback", "close")
+        any(name in vars(base) for base in mro_of(kind)) for name in ("cursor", "commit", "rollback", "close")
     )
 
 
@@ -111,14 +112,34 @@ def is_state(value: Any) -> bool:
     for their own reasons (connection pools, caches), and every worker makes its own.
     """
     kind = type(value)
-    if issubclass(kind, _NOT_STATE) or kind.__module__.startswith("numpy.random"):
+    if issubclass(kind, _NOT_STATE) or draws_random(value):
         return False
-    return kind.__module__.partition(".")[0] in _DATA_MODULES or is_user_class(kind)
+    if issubclass(kind, (io.BytesIO, io.StringIO)):
+        return True
+    return module_of(kind).partition(".")[0] in _DATA_MODULES or is_user_class(kind)
+
+
+def draws_random(value: Any) -> bool:
+    """Whether `value` is a random number generator."""
+    kind = type(value)
+    return issubclass(kind, random.Random) or module_of(kind).startswith("numpy.random")
+
+
+def mro_of(kind: type) -> tuple[type, ...]:
+    """Give a class and its bases, past whatever its metaclass makes of ``__mro__``."""
+    bases: tuple[type, ...] = _MRO.__get__(kind)
+    return bases
+
+
+def module_of(kind: type) -> str:
+    """Name the module of a class; "" where the class was given something else for a name."""
+    name = kind.__module__
+    return name if isinstance(name, str) else ""
 
 
 def is_user_class(kind: type) -> bool:
     """Whether `kind` is defined in the user's own code."""
-    return is_user_module(kind.__module__)
+    return is_user_module(module_of(kind))
 
 
 def is_user_module(name: str | None) -> bool:

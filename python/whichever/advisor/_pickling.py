@@ -13,6 +13,8 @@ from typing import Any
 
 import cloudpickle
 
+from whichever.advisor._kinds import module_of
+
 _SECONDS = 0.1
 
 
@@ -83,5 +85,5 @@ def _culprit(value: Any) -> Any:
 
 def _described(value: Any) -> str:
     kind = type(value)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{module_of(kind)}.{kind.__qualname__}"
     return f"a `{name}`"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import collections
+import contextlib
 import functools
 import importlib.util
 import inspect
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from whichever.advisor._bytecode import CodeFacts, Import, Load, scan
 from whichever.advisor._findings import Findings
 from whichever.advisor._inside import parts
-from whichever.advisor._kinds import is_user_class, is_user_file, is_user_module
+from whichever.advisor._kinds import is_user_class, is_user_file, is_user_module, module_of, mro_of
 from whichever.advisor._places import (
     InstanceOf,
     Place,
@@ -29,7 +30,7 @@ from whichever.advisor._places import (
 from whichever.advisor._reach import MISSING, callable_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from whichever.advisor._reach import Reach
 
@@ -63,7 +64,7 @@ class _Walk:
     def start(self, first_item: Any) -> None:
         if first_item is not MISSING:
             self._first_item = first_item
-            self.found.modules[type(first_item).__module__] = None
+            self.found.modules[module_of(type(first_item))] = None
         fn = self._fn
         self._meet(fn, Place("object", "self", lambda: fn))
 
@@ -76,6 +77,14 @@ class _Walk:
             function, bound = self._pending.popleft()
             self.found.functions[function.__qualname__] = None
             self._visit(function, bound)
+
+    @contextlib.contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        """Go on with the rest when a class of the user's raises on being looked at (a metaclass may)."""
+        try:
+            yield
+        except Exception:  # noqa: BLE001 -- it may raise anything
+            self.found.complete = False
 
     # -- one function -------------------------------------------------------------------------------
 
@@ -150,7 +159,7 @@ class _Walk:
                 self._follow(module, load.attributes, name)
 
     def _super(self, bound: Any, name: str) -> None:
-        for base in class_of(bound).__mro__[1:]:
+        for base in mro_of(class_of(bound))[1:]:
             if name in vars(base):
                 self._member(vars(base)[name], bound)
 
@@ -158,6 +167,10 @@ class _Walk:
 
     def _follow(self, base: Any, names: tuple[str, ...], path: str) -> None:
         """Look at what ``base.a.b`` leads to, without running a property or a module's ``__getattr__``."""
+        with self._forgiving():
+            self._follow_anything(base, names, path)
+
+    def _follow_anything(self, base: Any, names: tuple[str, ...], path: str) -> None:
         for name in names:
             if base is MISSING:
                 return
@@ -200,6 +213,10 @@ class _Walk:
 
     def _meet(self, value: Any, place: Place) -> None:
         """Look at a value the function comes to; deeper parts of data are looked at for what they hold."""
+        with self._forgiving():
+            self._meet_anything(value, place)
+
+    def _meet_anything(self, value: Any, place: Place) -> None:
         if self._meet_code(value):
             return
         first_time = id(value) not in self._met
@@ -211,7 +228,7 @@ class _Walk:
             return
         self.found.watch(value, place)
         for path, part in parts(value, place.name):
-            self.found.modules[type(part).__module__] = None
+            self.found.modules[module_of(type(part))] = None
             if not self._meet_code(part):
                 self.found.resource(part, place, path)
         self._callable_object(value)
@@ -261,19 +278,19 @@ class _Walk:
         self._function(value.__wrapped__, MISSING)
 
     def _meet_class(self, kind: type) -> None:
-        self.found.modules[kind.__module__] = None
+        self.found.modules[module_of(kind)] = None
         if not is_user_class(kind) or id(kind) in self._met:
             return
         self._met[id(kind)] = kind
         for name in ("__new__", "__init__", "__post_init__"):
-            for base in kind.__mro__:
+            for base in mro_of(kind):
                 if name in vars(base) and is_user_class(base):
                     self._member(vars(base)[name], InstanceOf(kind) if name != "__new__" else kind)
         self.found.watch_class(kind)
 
     def _callable_object(self, value: Any) -> None:
         kind = type(value)
-        self.found.modules[kind.__module__] = None
+        self.found.modules[module_of(kind)] = None
         if not is_user_class(kind):
             return
         call = inspect.getattr_static(kind, "__call__", None)
