@@ -52,7 +52,7 @@ def _fresh_state():
 
 
 def watched(fn, *items):
-    watch = Watch(fn, inspect_function(fn, items[0]))
+    watch = Watch(fn, inspect_function(fn, items[0]), budget=30)
     for item in items:
         watch.before(item)
         fn(item)
@@ -131,10 +131,10 @@ def test_an_array_written_in_place_is_seen():
 
 def test_a_huge_array_is_sampled_in_bounded_time_and_the_doubt_is_told():
     numpy = pytest.importorskip("numpy")
-    array = numpy.zeros(200 << 17)
-    started = time.perf_counter()
+    array = numpy.zeros(64 << 17)
+    started = time.thread_time()
     watch = assert_changes_nothing(len, array)
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 1
     assert "its argument is too large to compare as a whole: a part of it was" in watch.notes()
     assert_changes(lambda a: a.fill(1), array, "changes its argument")
 
@@ -456,10 +456,10 @@ def test_a_call_that_raised_leaves_the_next_comparison_whole():
     assert watch.exclusions() == {}
 
 
-def test_small_items_cost_well_under_a_millisecond():
+def test_small_items_cost_little():
     watch = Watch(remember, inspect_function(remember), budget=10)
-    started = time.perf_counter()
+    started = time.thread_time()
     for item in range(100):
         watch.before(item)
         watch.after(item)
-    assert (time.perf_counter() - started) / 100 < 0.005
+    assert (time.thread_time() - started) / 100 < 0.002

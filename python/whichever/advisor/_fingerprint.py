@@ -4,7 +4,8 @@ The value is pickled (protocol 5) into a digest, not into memory. Two things mak
 object with itself: pickling without a memo, so that it does not matter which equal strings are one object; and
 stand-ins by identity for what does not pickle (locks, lambdas, modules). Streams that differ are compared once
 more by structure, where the order of sets and dicts does not count, as long as they are short enough to be kept.
-A value too large for the bounds is judged by its beginning and by a sample of its parts, and says so.
+A value too large for the bounds is judged by its beginning and by a sample of its parts, and says so. Time is this
+thread's CPU time: a busy machine must not make a small value look large.
 """
 
 from __future__ import annotations
@@ -62,12 +63,12 @@ def take(value: Any, *, seconds: float = 0.05, like: Fingerprint | None = None) 
 
     Args:
         value: Anything.
-        seconds: Time after which it is enough; what was read until then counts.
+        seconds: CPU time after which it is enough; what was read until then counts.
         like: An earlier fingerprint to compare with; reads exactly as far as that one did.
     """
     if like is None:
         sink = _Sink(_STREAM_BYTES, seconds)
-    else:  # on a busy machine the second look may take longer than the first
+    else:  # the second look may take longer than the first
         sink = _Sink(_STREAM_BYTES if like.complete else like.length, 4 * seconds)
     complete = _pickle_into(sink, value, fast=True)
     if complete is None:  # refers to itself
@@ -106,7 +107,7 @@ class _Sink:
 
     def __init__(self, limit: int, seconds: float) -> None:
         self._limit, self._seconds = limit, seconds
-        self._deadline = time.monotonic() + seconds
+        self._deadline = time.thread_time() + seconds
         self._hash = blake2b(digest_size=16)
         self._pieces: list[bytes] = []
         self.length = 0
@@ -120,7 +121,7 @@ class _Sink:
         view = memoryview(data)
         room = self._limit - self.length
         self._take(view[:room])
-        if len(view) > room or time.monotonic() > self._deadline:
+        if len(view) > room or time.thread_time() > self._deadline:
             raise _EnoughError
         return len(view)
 

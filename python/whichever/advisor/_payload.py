@@ -103,7 +103,7 @@ class _Measure:
 
     def __init__(self, *, keep: int = 0, stop: int | None = None, seconds: float | None = None) -> None:
         self._keep, self._stop = keep, stop
-        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._deadline = None if seconds is None else time.thread_time() + seconds
         self._kept = io.BytesIO()
         self._copied, self._copying, self._skipped = 0, 0.0, 0
         self.size = 0
@@ -111,7 +111,7 @@ class _Measure:
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         self.size += view.nbytes
-        late = self._deadline is not None and time.monotonic() - self._copying > self._deadline
+        late = self._deadline is not None and time.thread_time() - self._copying > self._deadline
         if late or (self._stop is not None and self.size > self._stop):
             raise _TooLongError
         if self.size <= self._keep:
@@ -122,12 +122,12 @@ class _Measure:
 
     def _copy(self, view: memoryview) -> None:
         room = max(0, _COPIED_BYTES - self._copied)
-        started = time.perf_counter()
+        started = time.thread_time()
         for start in range(0, min(room, view.nbytes), _PIECE_BYTES):
             piece = view[start : min(room, start + _PIECE_BYTES)]
             with mmap.mmap(-1, piece.nbytes) as pages:
                 pages[:] = piece
-        self._copying += time.perf_counter() - started
+        self._copying += time.thread_time() - started
         self._copied += min(room, view.nbytes)
         self._skipped += max(0, view.nbytes - room)
 

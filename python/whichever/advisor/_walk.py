@@ -69,9 +69,9 @@ class _Walk:
         self._meet(fn, Place("object", "self", lambda: fn))
 
     def run(self) -> None:
-        deadline = time.monotonic() + _SECONDS
+        deadline = time.thread_time() + _SECONDS
         while self._pending:
-            if len(self.found.functions) >= _FUNCTIONS or time.monotonic() > deadline:
+            if len(self.found.functions) >= _FUNCTIONS or time.thread_time() > deadline:
                 self.found.complete = False
                 return
             function, bound = self._pending.popleft()
