@@ -304,7 +304,23 @@ def test_a_bound_socket_of_a_partial_is_named():
 
 def test_a_generator_in_the_closure_is_named():
     numbers = (i for i in range(3))
-    assert_excludes_copies(lambda item: next(numbers), 1, "closes over the generator `numbers`")
+    excluded = exclusions_before(lambda item: next(numbers), 1)
+    assert excluded["processes"] == excluded["interpreters"] == "closes over the generator `numbers`"
+
+
+def test_a_generator_without_a_lock_excludes_threads_too():
+    numbers = (i for i in range(3))
+    guard = threading.Lock()
+
+    def guarded(item):
+        with guard:
+            return next(numbers)
+
+    excluded = exclusions_before(lambda item: next(numbers), 1)
+    assert (
+        excluded["threads"] == "closes over the generator `numbers`, which two threads cannot advance at once"
+    )
+    assert "threads" not in exclusions_before(guarded, 1)
 
 
 def test_queue_connection_and_iterator_of_the_module_are_named():

@@ -51,6 +51,8 @@ def exclusions_before(
     against = _against_copies(fn, reach) or _against_copying(first_item)
     if against is not None:
         excluded |= dict.fromkeys(COPYING, against)
+    if reach.advanced and not reach.locks:
+        excluded["threads"] = f"{_joined(reach.advanced)}, which two threads cannot advance at once"
     return excluded
 
 

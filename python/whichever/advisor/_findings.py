@@ -40,6 +40,7 @@ class Findings:
         self._writes: dict[str, None] = {}
         self._set_once: dict[str, None] = {}
         self._resources: dict[str, None] = {}
+        self._advanced: dict[str, None] = {}
         self._generators: dict[str, None] = {}
         self._stored: set[str] = set()
         self._user_modules: dict[str, types.ModuleType] = {}
@@ -54,6 +55,7 @@ class Findings:
             writes=tuple(self._writes),
             set_once=tuple(self._set_once),
             resources=tuple(self._resources),
+            advanced=tuple(self._advanced),
             modules=tuple(name for name in self.modules if name not in ("", "builtins", "__main__")),
             caches=tuple(self.caches),
             generators=tuple(self._generators),
@@ -94,6 +96,8 @@ class Findings:
                 self._generators[f"the random generator `{path}`"] = None
             return False
         self._resources[place.resource(kind, path)] = None
+        if kind in ("generator", "async generator"):
+            self._advanced[place.resource(kind, path)] = None
         self._locks = self._locks or kind in _LOCKS
         return True
 

@@ -45,6 +45,7 @@ class Reach:
         writes: What its code is seen to write, in words: "writes the global `total`".
         set_once: Globals it assigns only while they are None: "the global `model`".
         resources: What it reaches that cannot be in two processes: "closes over the lock `lock`".
+        advanced: Of these, the generators: two threads cannot advance one at once.
         modules: Modules that it and what it reaches come from or use; the ones to load ahead.
         caches: Functions it reaches that keep an ``lru_cache``.
         generators: Random number generators of the user's that it reaches.
@@ -59,6 +60,7 @@ class Reach:
     writes: tuple[str, ...] = ()
     set_once: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
+    advanced: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     caches: tuple[str, ...] = ()
     generators: tuple[str, ...] = ()
