@@ -110,7 +110,7 @@ ENTRIES = (
         name="pipeline",
         room="waiting",
         textbook="threads",
-        known="a producer thread in each task; one core's worth of parsing, and the queue's switches of threads on top",
+        known="a producer thread in each task; parsing holds the GIL, and the queue switches threads on top",
         plausible=lambda item, result: result > 8 * len(item) / 2,
         tags=frozenset({"threads"}),
     ),
