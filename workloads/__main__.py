@@ -71,9 +71,12 @@ def check(workload: Workload, count: int = _CHECKED_ITEMS) -> float:
     """Run the first items and return the mean seconds of a task.
 
     Raises:
-        ValueError: A result cannot be right.
+        ValueError: A result cannot be right, or the async tag is wrong.
     """
     with workload.make() as (fn, items):
+        if inspect.iscoroutinefunction(fn) != ("async" in workload.tags):
+            msg = "coroutine functions carry the tag async, and only they"
+            raise ValueError(msg)
         chosen = items[:count]
         started = time.perf_counter()
         results = [run_one(fn, item) for item in chosen]

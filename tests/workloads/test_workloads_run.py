@@ -40,12 +40,11 @@ def test_a_task_that_fails_still_stops_its_server(here):
     assert _children() == before
 
 
-def test_the_async_tag_and_coroutine_functions_go_together(here):
-    for name, workload in workloads().items():
-        if workload.requires or "network" in workload.tags:
-            continue
-        with here(name).make() as (fn, _items):
-            assert inspect.iscoroutinefunction(fn) == ("async" in workload.tags), name
+@pytest.mark.parametrize(("name", "tags"), [("time_sleep", {"async"}), ("asyncio_sleep", set())])
+def test_a_wrong_async_tag_is_found(name, tags, here):
+    workload = dataclasses.replace(here(name), tags=frozenset(tags))
+    with pytest.raises(ValueError, match="coroutine functions carry the tag async"):
+        check(workload)
 
 
 def test_each_preparation_starts_with_fresh_state(here):

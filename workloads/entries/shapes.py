@@ -5,7 +5,6 @@ from __future__ import annotations
 from workloads.registry import Workload
 
 _ELSEWHERE = ("interpreters", "processes")
-_ALSO_IN_THREADS = ("threads", "interpreters", "processes")
 
 
 def _positive(_item: int, result: int) -> bool:
@@ -72,7 +71,7 @@ ENTRIES = (
         name="large_objects_out",
         room="shapes",
         textbook="processes",
-        known="pickling 30 000 tuples, and loading them again, takes as long as making them",
+        known="pickling 30 000 tuples and loading them again takes much of what making them does",
         plausible=lambda _, result: len(result) == 30_000,
         tags=frozenset({"payload"}),
     ),
@@ -149,18 +148,18 @@ ENTRIES = (
         name="closure_counter",
         room="hazards",
         textbook="processes",
-        known="counts in a nonlocal; in threads the count may lose updates, too",
+        known="counts in a nonlocal, which a process would do in a copy",
         plausible=lambda item, result: result > item,
         tags=frozenset({"state"}),
-        breaks=_ALSO_IN_THREADS,
+        breaks=_ELSEWHERE,
     ),
     Workload(
         name="closure_generator",
         room="hazards",
         textbook="processes",
-        known="draws from a generator it closes over, which two threads must not run at once",
+        known="draws from a generator it closes over, which cannot travel",
         plausible=lambda item, result: result > item,
         tags=frozenset({"state"}),
-        breaks=_ALSO_IN_THREADS,
+        breaks=_ELSEWHERE,
     ),
 )

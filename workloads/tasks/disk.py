@@ -91,5 +91,5 @@ def prepare_durable_writes() -> Prepared:
 @contextmanager
 def prepare_gzip_logs() -> Prepared:
     with _folder() as folder:
-        packed = [gzip.compress(block) for block in data.source_blocks(160, 400_000)]
-        yield count_defs, _write_blocks(folder, packed)
+        packed = [gzip.compress(block, 6) for block in data.source_blocks(40, 400_000)]
+        yield count_defs, _write_blocks(folder, packed) * 4
