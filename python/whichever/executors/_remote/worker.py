@@ -54,7 +54,7 @@ class Worker:
     """One worker's state between messages.
 
     Args:
-        fd: A stream socket, blocking; closed at the end.
+        fd: A stream socket, blocking; whoever made it closes it.
         own_folder: Whether the working folder is this worker's alone, to follow the caller's.
     """
 
@@ -74,7 +74,6 @@ class Worker:
             send(self._fd, [dump((os.getpid(), load_modules(modules)))])
             while True:
                 self._handle(*inbox.read(read_into))
-        os.close(self._fd)
 
     def _handle(self, meta: memoryview, *blobs: memoryview) -> None:
         kind, *rest = load(meta)
