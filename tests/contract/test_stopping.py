@@ -69,7 +69,7 @@ def test_ctrl_c_in_a_run_leaves_at_once_and_leaves_nothing(name, task):
 
 def test_closing_with_kill_after_an_error_in_the_with_block_is_quick(name, task):
     start = time.monotonic()
-    with pytest.raises(ZeroDivisionError), open_engine(name, 2) as engine:  # noqa: PT012 - the block is the test
+    with pytest.raises(ZeroDivisionError), open_engine(name, 2) as engine:
         engine.run(task(tasks.square), [1])
         raise ZeroDivisionError
     assert time.monotonic() - start < 2.0
