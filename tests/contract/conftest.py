@@ -1,5 +1,6 @@
 """One engine at a time: every test here runs once for each engine that exists in this interpreter."""
 
+import contextlib
 import os
 import threading
 import time
@@ -45,11 +46,11 @@ def children_in(parents, of):
 
 
 def open_descriptors():
-    return {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if exists(fd)}
-
-
-def exists(fd):
-    return os.path.lexists(f"/proc/self/fd/{fd}") and Path(f"/proc/self/fd/{fd}").is_symlink()
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the descriptor of this very listing
+            found[entry.name] = str(entry.readlink())
+    return found
 
 
 def eventually(condition, seconds=5.0):

@@ -16,13 +16,13 @@ SECONDS = 60
 class Program:
     """A Python program in its own process group."""
 
-    def __init__(self, folder, text, *, way="file", argv=()):
+    def __init__(self, folder, text, *, way="file", argv=(), warnings="error"):
         script = Path(folder) / "script.py"
         text = textwrap.dedent(text)
         script.write_text(text)
         command = {"file": [str(script)], "stdin": ["-"], "command": ["-c", text]}[way]
         self.process = subprocess.Popen(
-            [sys.executable, "-X", "dev", "-W", "error", *command, *argv],
+            [sys.executable, "-X", "dev", "-W", warnings, *command, *argv],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -32,9 +32,8 @@ class Program:
         )
         if way == "stdin":
             self.process.stdin.write(text)
-        if way != "open":
-            self.process.stdin.close()
-            self.process.stdin = None
+        self.process.stdin.close()
+        self.process.stdin = None
 
     def line(self):
         """Return the next line that it prints."""

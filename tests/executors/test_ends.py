@@ -94,7 +94,10 @@ def test_idle_workers_die_with_a_caller_that_is_killed(start):
 @pytest.mark.parametrize("name", PARALLEL)
 @pytest.mark.parametrize("body", ["while True: pass", "time.sleep(1000)"])
 def test_ctrl_c_ends_a_run_whose_tasks_never_do(start, name, body):
-    program = start(f"""
+    # An interpreter in a native call cannot be stopped; Python warns of it when it leaves.
+    warnings = "default" if name == "interpreters" else "error"
+    program = start(
+        f"""
         import os, time
         from whichever.executors import open_engine
         def busy(item):
@@ -106,7 +109,9 @@ def test_ctrl_c_ends_a_run_whose_tasks_never_do(start, name, body):
                 engine.run(busy, [1, 2])
         except KeyboardInterrupt:
             print("interrupted", time.monotonic(), flush=True)
-    """)
+        """,
+        warnings=warnings,
+    )
     assert [program.line(), program.line()] == ["busy", "busy"]
     start_time = time.monotonic()
     program.interrupt()
@@ -115,7 +120,6 @@ def test_ctrl_c_ends_a_run_whose_tasks_never_do(start, name, body):
     assert float(at) - start_time < 0.8
     _, err, code = program.finish()
     assert code == 0
-    # An interpreter in a native call cannot be stopped; Python says so when it leaves.
     assert [line for line in err.splitlines() if "remaining subinterpreters" not in line] == []
     assert program.is_gone()
 
@@ -130,8 +134,7 @@ def test_a_program_that_forgets_to_close_its_engine_still_ends(start, name):
         print([outcome.value for outcome in engine.run(lambda item: item, [1, 2])])
     """)
     out, err, code = program.finish()
-    assert (out, code) == ("[1, 2]\n", 0)
-    assert [line for line in err.splitlines() if "remaining subinterpreters" not in line] == []
+    assert (out, err, code) == ("[1, 2]\n", "", 0)
     assert program.is_gone()
 
 

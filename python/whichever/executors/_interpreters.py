@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import importlib.util
@@ -11,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from whichever.errors import EngineError, EngineUnavailableError
@@ -20,9 +22,9 @@ from whichever.executors._imports import modules_of
 from whichever.executors._messaging import MessagingEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-_EXIT_SECONDS = 5.0  # for an interpreter that is not busy to end
+_EXIT_SECONDS = 3.0  # for an interpreter that is not busy to end
 _KILL_SECONDS = 0.2  # for a busy one to notice; a native call cannot be interrupted
 
 
@@ -51,6 +53,7 @@ class InterpretersEngine(MessagingEngine):
             return
         if reason := self.unavailable():
             raise EngineUnavailableError(reason)
+        atexit.register(self.close, kill=True)  # Python's own end would wait for the interpreters' threads
         try:
             for _ in range(self.workers):
                 self._start_worker()
@@ -84,15 +87,15 @@ class InterpretersEngine(MessagingEngine):
 
     def close(self, *, kill: bool = False) -> None:
         """Hang up and wait; with `kill`, interrupt Python code and leave native calls behind."""
+        atexit.unregister(self.close)
         couriers, self._couriers = self._couriers, []
         threads, self._threads = self._threads, []
         for courier in couriers:
             courier.close()
         for thread in threads:
             thread.hang_up(kill=kill)
-        end = time.monotonic() + (_KILL_SECONDS if kill else _EXIT_SECONDS)
-        for thread in threads:
-            thread.join(max(end - time.monotonic(), 0.0))
+        _lingering.update(threads)
+        _join(threads, _KILL_SECONDS if kill else _EXIT_SECONDS)
 
 
 class _InterpreterThread(threading.Thread):
@@ -108,17 +111,18 @@ class _InterpreterThread(threading.Thread):
     def run(self) -> None:
         """Live."""
         interpreters = importlib.import_module("concurrent.interpreters")
-        interpreter = interpreters.create()
         try:
-            interpreter.prepare_main(config=json.dumps(self._config))
-            interpreter.exec(interpreter_code())
+            interpreter = interpreters.create()
+            try:
+                interpreter.prepare_main(config=json.dumps(self._config))
+                interpreter.exec(interpreter_code())
+            finally:
+                interpreter.close()
         except interpreters.InterpreterError as error:
             self.failure = str(error)
-            for name in ("fd", "stop"):
-                with contextlib.suppress(OSError):
-                    os.close(self._config[name])
         finally:
-            interpreter.close()
+            os.close(self._config["fd"])
+            os.close(self._config["stop"])
 
     def hang_up(self, *, kill: bool) -> None:
         """Let the interpreter's watcher go; with `kill`, have it interrupt the task."""
@@ -126,6 +130,21 @@ class _InterpreterThread(threading.Thread):
             if kill:
                 os.write(self._stop, b"k")
         os.close(self._stop)
+
+
+_lingering: weakref.WeakSet[_InterpreterThread] = weakref.WeakSet()
+
+
+def _join(threads: Iterable[threading.Thread], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(end - time.monotonic(), 0.0))
+
+
+@atexit.register
+def _await_lingering() -> None:
+    """Let interpreters finish ending before Python ends under them: that can crash."""
+    _join(tuple(_lingering), _EXIT_SECONDS)
 
 
 def _refused_module(names: list[str]) -> str | None:

@@ -86,11 +86,11 @@ class ThreadsEngine(Engine):
     def close(self, *, kill: bool = False) -> None:
         """End the threads; with `kill`, interrupt tasks in Python code and leave native calls behind."""
         threads, self._threads = self._threads, []
+        if kill:
+            _interrupt(threads)  # before they are told to end: past that, nothing would catch it
         for _ in threads:
             self._jobs.put(None)
         self._jobs = SimpleQueue()
-        if kill:
-            _interrupt(threads)
         end = time.monotonic() + _JOIN_SECONDS
         for thread in threads:
             thread.join(max(end - time.monotonic(), 0.0) if kill else None)

@@ -24,4 +24,3 @@ def _watch(stop: int, thread: int) -> None:
     """Raise SystemExit in the task that runs when the caller gives it up: only threads inside here can."""
     if os.read(stop, 1):
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))
-    os.close(stop)

@@ -125,7 +125,8 @@ class _Template:
             self._children.add(pid)
             self._answer(pid)
             return pid
-        self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if hasattr(self._libc, "prctl"):  # Linux; elsewhere a worker ends when it next reads
+            self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != me:
             os._exit(1)  # the template died before the line above could tie us to it
         if "numpy.random" in sys.modules:

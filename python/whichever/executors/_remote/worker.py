@@ -41,7 +41,7 @@ def load_modules(names: list[str]) -> dict[str, str]:
     return failed
 
 
-def _guarded_load(blob: memoryview) -> Any:  # noqa: ANN401 - it may be anything
+def _guarded_load(blob: memoryview) -> Any:
     global importing  # noqa: PLW0603 - a fact of the whole process
     importing = True
     try:
@@ -54,7 +54,7 @@ class Worker:
     """One worker's state between messages.
 
     Args:
-        fd: A stream socket, blocking; closed at the end.
+        fd: A stream socket, blocking; whoever made it closes it.
         own_folder: Whether the working folder is this worker's alone, to follow the caller's.
     """
 
@@ -74,7 +74,6 @@ class Worker:
             send(self._fd, [dump((os.getpid(), load_modules(modules)))])
             while True:
                 self._handle(*inbox.read(read_into))
-        os.close(self._fd)
 
     def _handle(self, meta: memoryview, *blobs: memoryview) -> None:
         kind, *rest = load(meta)
@@ -147,7 +146,7 @@ class Worker:
             os._exit(code if isinstance(code, int) else int(code is not None))
 
     @staticmethod
-    def _dump_result(flags: bytearray, index: int, value: Any) -> bytes:  # noqa: ANN401 - result or exception
+    def _dump_result(flags: bytearray, index: int, value: Any) -> bytes:
         if flags[index] == RAISED:
             return dump_error(value)
         try:
