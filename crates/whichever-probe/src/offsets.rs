@@ -56,8 +56,8 @@ struct PublishedAt {
 const FREE_THREADED: usize = 2;
 const INTERPRETERS_HEAD: usize = 5;
 const THREADS_HEAD: usize = 9;
-/// After the word of `ceval_gil`: where the interpreter keeps its own GIL, then that GIL's `enabled`, `locked`
-/// and `holder`, counted from the interpreter too.
+/// After the word of `ceval_gil`: where the interpreter keeps its own GIL; then `enabled`, counted from that
+/// GIL, `locked` and `holder`, counted from the interpreter.
 const OWN_GIL_AFTER: usize = 1;
 const ENABLED_AFTER: usize = 2;
 const LOCKED_AFTER: usize = 3;
@@ -135,7 +135,7 @@ impl Layout {
             thread_native_id: word(places.native_id)?,
             holder: in_gil(HOLDER_AFTER)?,
             locked: in_gil(LOCKED_AFTER)?,
-            enabled: if free_threaded { Some(in_gil(ENABLED_AFTER)?) } else { None },
+            enabled: if free_threaded { Some(word(places.ceval_gil + ENABLED_AFTER)?) } else { None },
         })
     }
 
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_free_threaded_build_has_a_switch_for_the_gil() {
-        let bytes = published(&[(2, 1), (15, 16), (16, 7168), (17, 7168), (18, 7192), (19, 7184)]);
+        let bytes = published(&[(2, 1), (15, 16), (16, 7168), (17, 0), (18, 7192), (19, 7184)]);
         let layout = Layout::parse_published(14, &bytes).unwrap();
         assert_eq!((layout.enabled, layout.locked, layout.switches()), (Some(0), 24, 32));
     }
