@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benches._result import write_result
-from workloads import registry
+from workloads.registry import workloads
 
 import whichever
 from whichever.advisor import _cache
@@ -30,7 +30,7 @@ from whichever.advisor._machine import RECORDS
 def ask(workload: Any) -> dict[str, Any] | None:
     """Ask one workload's question, verified; give its record and how long the question took before verifying."""
     moments: list[tuple[float, str]] = []
-    with workload.prepare() as (fn, items):
+    with workload.make() as (fn, items):
         begin = time.perf_counter()
         before = len(_cache.records(RECORDS))
         verdict = whichever.which(
@@ -51,6 +51,7 @@ def ask(workload: Any) -> dict[str, Any] | None:
         "tasks": verdict.tasks,
         "queue_share": verdict.ledger.queue_share,
         "excluded": dict(verdict.excluded),
+        "wrongly_allowed": sorted(set(workload.breaks) - set(verdict.excluded)),
         "question": record["question"],
     }
 
@@ -74,6 +75,9 @@ def summary(entries: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         "forecasts": len(sizes),
         "best_within_5_percent": sum(r <= 1.05 for r in regrets.values()) / len(regrets),
         "regret_over_1_25": sorted(name for name, r in regrets.items() if r > 1.25),
+        "wrongly_allowed": sorted(
+            name for name, runs in entries.items() if any(e["wrongly_allowed"] for e in runs)
+        ),
         "regret_worst": max(regrets.values()),
         "regrets": dict(sorted(regrets.items(), key=lambda pair: -pair[1])),
         "error_median": statistics.median(sizes),
@@ -95,10 +99,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="workloads; default: all whose libraries are here")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", default="verdicts", help="name of the result file")
-    parser.add_argument("--questions", type=Path, help="also write every question here, for work on the model")
+    parser.add_argument(
+        "--questions", type=Path, help="also write every question here, for work on the model"
+    )
     options = parser.parse_args()
     whichever.machine()
-    chosen = [w for w in registry.WORKLOADS if not options.names or w.name in options.names]
+    chosen = [w for w in workloads().values() if not options.names or w.name in options.names]
     entries: dict[str, list[dict[str, Any]]] = {}
     for turn in range(options.repeats):
         for workload in chosen:
@@ -122,7 +128,9 @@ def main() -> None:
                 f" asked {entry['asked_s']:.2f} s",
                 flush=True,
             )
-    result = summary(entries) | {"entries": {name: [_short(entry) for entry in runs] for name, runs in entries.items()}}
+    result = summary(entries) | {
+        "entries": {name: [_short(entry) for entry in runs] for name, runs in entries.items()}
+    }
     if options.questions:
         options.questions.write_text(json.dumps(entries))
     print(write_result(options.out, result, repeats=options.repeats))
