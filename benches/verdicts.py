@@ -95,7 +95,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="workloads; default: all whose libraries are here")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", default="verdicts", help="name of the result file")
-    parser.add_argument("--questions", type=Path, help="also write every question here, for work on the model")
+    parser.add_argument(
+        "--questions", type=Path, help="also write every question here, for work on the model"
+    )
     options = parser.parse_args()
     whichever.machine()
     chosen = [w for w in registry.WORKLOADS if not options.names or w.name in options.names]
@@ -122,7 +124,9 @@ def main() -> None:
                 f" asked {entry['asked_s']:.2f} s",
                 flush=True,
             )
-    result = summary(entries) | {"entries": {name: [_short(entry) for entry in runs] for name, runs in entries.items()}}
+    result = summary(entries) | {
+        "entries": {name: [_short(entry) for entry in runs] for name, runs in entries.items()}
+    }
     if options.questions:
         options.questions.write_text(json.dumps(entries))
     print(write_result(options.out, result, repeats=options.repeats))

@@ -1,5 +1,4 @@
 """What a function is seen to reach before it runs."""
-# ruff: noqa: PLC0415, PLW0108, PLW0603 -- the functions under test do what users' functions do
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """What a sampled call is seen to change, and what is no change."""
-# ruff: noqa: B006, PLW0603 -- the functions under test do what users' functions do
+# ruff: noqa: B006 -- the functions under test do what users' functions do
 
 from __future__ import annotations
 
@@ -316,7 +316,7 @@ def test_an_attribute_set_on_a_users_module_is_named(monkeypatch):
 
 def test_a_closed_over_list_is_named():
     found = []
-    assert_changes(lambda item: found.append(item), 1, "writes the closed-over `found`")  # noqa: PLW0108
+    assert_changes(lambda item: found.append(item), 1, "writes the closed-over `found`")
 
 
 def test_a_change_of_directory_is_seen(tmp_path, monkeypatch):

@@ -128,7 +128,9 @@ def test_a_worker_that_would_start_workers_by_an_import_is_stopped_with_advice(s
 
 def test_the_working_folder_and_the_search_path_follow_the_caller(start, tmp_path):
     (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "late_module.py").write_text("def where(item):\n    import os\n    return os.getcwd()\n")
+    (tmp_path / "deep" / "late_module.py").write_text(
+        "def where(item):\n    import os\n    return os.getcwd()\n"
+    )
     program = start("""
         import os, sys
         from whichever.executors import open_engine

@@ -220,7 +220,7 @@ class _Exchange:
             self.outcomes.append(_outcome(index, flag, value, loaded=bulk))
 
 
-def _outcome(index: int, flag: int, value: Any, *, loaded: bool) -> Outcome:  # noqa: ANN401 - a blob or a value
+def _outcome(index: int, flag: int, value: Any, *, loaded: bool) -> Outcome:
     if loaded:
         return Outcome(index, value)
     if flag != OK:

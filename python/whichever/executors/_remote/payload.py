@@ -52,7 +52,7 @@ def _dump_code(value: object, by_value: Iterable[str]) -> bytes:
         return blob
 
 
-def load(blob: bytes | memoryview) -> Any:  # noqa: ANN401 - it may be anything
+def load(blob: bytes | memoryview) -> Any:
     """Load what `dump` made."""
     return pickle.loads(blob)  # noqa: S301 - both ends of the private socket are this program
 

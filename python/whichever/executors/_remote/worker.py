@@ -41,7 +41,7 @@ def load_modules(names: list[str]) -> dict[str, str]:
     return failed
 
 
-def _guarded_load(blob: memoryview) -> Any:  # noqa: ANN401 - it may be anything
+def _guarded_load(blob: memoryview) -> Any:
     global importing  # noqa: PLW0603 - a fact of the whole process
     importing = True
     try:
@@ -147,7 +147,7 @@ class Worker:
             os._exit(code if isinstance(code, int) else int(code is not None))
 
     @staticmethod
-    def _dump_result(flags: bytearray, index: int, value: Any) -> bytes:  # noqa: ANN401 - result or exception
+    def _dump_result(flags: bytearray, index: int, value: Any) -> bytes:
         if flags[index] == RAISED:
             return dump_error(value)
         try:
