@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from typing import Any, Self, TypedDict, TypeVar
 
+from typing_extensions import disjoint_base
+
 from whichever._types import BlockedKind
 
 _R = TypeVar("_R")
@@ -9,6 +11,7 @@ __version__: str
 
 def decide(question: str) -> str: ...
 
+@disjoint_base
 class Meter:
     def __new__(cls, *, rate_hz: float = 1000.0, clocks_only: bool = False) -> Self: ...
     def start(self) -> None: ...
