@@ -1,8 +1,9 @@
 from collections.abc import Callable
-from typing import Any, TypedDict, TypeVar
+from typing import Any, Self, TypedDict, TypeVar
+
+from typing_extensions import disjoint_base
 
 from whichever._types import BlockedKind
-
 
 _R = TypeVar("_R")
 
@@ -10,8 +11,9 @@ __version__: str
 
 def decide(question: str) -> str: ...
 
+@disjoint_base
 class Meter:
-    def __new__(cls, *, rate_hz: float = 1000.0, clocks_only: bool = False) -> Meter: ...
+    def __new__(cls, *, rate_hz: float = 1000.0, clocks_only: bool = False) -> Self: ...
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def call(self, fn: Callable[..., _R], /, *args: Any) -> _R: ...

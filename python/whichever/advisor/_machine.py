@@ -69,9 +69,11 @@ class Machine:
             f"{facts['cpu']}, {facts['cores']:g} usable of {facts['cores_present']} cores, {facts['kernel']}",
             f"{facts['implementation']} {facts['python']}"
             + (", with a GIL" if self.costs["gil"] else ", free-threaded"),
-            f"{facts['cores']:g} processes at once do the work of {self.costs['parallel']:.2f} (memory-bound:"
-            f" {self.costs['parallel_memory']:.2f}); handing over the GIL costs"
-            f" {self.costs['handoff'] * 1e6:.1f} µs, waking a thread {self.costs['wake'] * 1e6:.0f} µs",
+            (
+                f"{facts['cores']:g} processes at once do the work of {self.costs['parallel']:.2f} (memory-bound:"
+                f" {self.costs['parallel_memory']:.2f}); handing over the GIL costs"
+                f" {self.costs['handoff'] * 1e6:.1f} µs, waking a thread {self.costs['wake'] * 1e6:.0f} µs"
+            ),
             "",
             f"{'engine':<14}{'start':>10}{'per worker':>12}{'per message':>13}{'per task':>10}{'per MB':>10}",
         ]

@@ -6,7 +6,7 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
-from whichever import _core
+from whichever._core import Meter as NativeMeter
 from whichever._types import Ledger, TimelineSpan
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _SAME_NAME = (
 )  # fmt: skip
 
 
-class Meter(_core.Meter):
+class Meter(NativeMeter):
     """Meter tasks of one thread: the one that enters the meter.
 
     Enter it once. Several meters may run at once, in one thread or many; each has its own sampler. A task that
