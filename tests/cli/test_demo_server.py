@@ -15,11 +15,13 @@ import pytest
 from whichever.cli.demo import server, sockets, websocket
 
 STARTED_BY_ANOTHER = """
-import signal, sys
+import threading
 from whichever.cli.demo import server
+never = threading.Event()
 with server.running(1) as port:
     print(port, flush=True)
-    signal.pause()
+    while not never.wait(0.05):  # a signal that comes just before a longer wait would not end it
+        pass
 """
 
 
