@@ -139,7 +139,7 @@ impl<'a> Model<'a> {
         Terms {
             start: cost.start + cost.start_worker * f64::from(workers),
             gil: self.tasks * gil,
-            cores: self.tasks * self.on_cores(task.cores_cpu() + cost.task, workers),
+            cores: self.tasks * self.on_cores(task.cores_cpu() + task.served_cpu + cost.task, workers),
             wait: self.tasks * (task.wall() + returns) / f64::from(workers),
             overhead: self.tasks * (handovers + cost.task),
             imbalance,
@@ -155,6 +155,7 @@ impl<'a> Model<'a> {
         Terms {
             start: cost.start,
             gil: self.tasks * service,
+            cores: self.tasks * self.on_cores(task.cores_cpu() + task.served_cpu, limit),
             wait: self.tasks * task.wall() / f64::from(limit),
             overhead: self.tasks * cost.task,
             imbalance: imbalance(&self.question.task_seconds, self.question.tasks, limit, 1),
@@ -171,7 +172,7 @@ impl<'a> Model<'a> {
         let bytes = payload_caller(payload, &cost);
         let dispatch = cost.message / f64::from(chunksize) + cost.task;
         let crossing = payload.unpickle_in + payload.pickle_out;
-        let cpu = task.cores_cpu() + crossing + bytes + dispatch;
+        let cpu = task.cores_cpu() + task.served_cpu + crossing + bytes + dispatch;
         let fresh =
             task.warmup / self.costs().effective_cores(f64::from(workers)).max(0.1) * f64::from(workers);
         let imports = f64::from(self.question.modules) * self.costs().import;

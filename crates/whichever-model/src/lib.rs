@@ -17,6 +17,7 @@ mod reasons;
 mod schedule;
 mod tally;
 mod task;
+mod why;
 
 pub use choose::{CLOSE, TIE, decide};
 pub use engine::{Costs, Engine, EngineCost};

@@ -80,6 +80,8 @@ pub struct Question {
     pub trials: Vec<Trial>,
     /// Full real runs so far.
     pub measured: Vec<Measurement>,
+    /// Cores that other programs of this machine kept busy meanwhile; 0 where that cannot be told.
+    pub others_busy: f64,
     /// Calls that blocked the event loop, in words: `time.sleep in fetch (app.py:12)`.
     pub loop_blockers: Vec<String>,
 }

@@ -3,7 +3,8 @@
 use crate::{
     CLOSE, Engine, Forecast, Limit, Question,
     forecast::Model,
-    phrase::{INNER_THREADS, bytes, crossing_seconds, inner_share, kinds, percent, seconds, trim},
+    phrase::{INNER_THREADS, bytes, inner_share, percent, seconds, trim},
+    why::{why, why_not_threads},
 };
 
 /// Run-queue delay as a share of wall time above which the machine is too busy to tell.
@@ -16,9 +17,11 @@ pub(crate) fn reasons(question: &Question, model: &Model<'_>, forecasts: &[Forec
     let mut sentences = Vec::new();
     sentences.extend(too_busy(question));
     sentences.push(why(question, model, forecasts));
+    sentences.extend(why_not_threads(question, model, forecasts));
     sentences.extend(runner_up(forecasts));
     sentences.extend(ceiling(question, model, &forecasts[0]));
     sentences.extend(inner_threads(question, model));
+    sentences.extend(served(question, model, &forecasts[0]));
     sentences.extend(foreign(question));
     sentences.extend(free_threaded(model));
     sentences
@@ -32,109 +35,6 @@ fn too_busy(question: &Question) -> Option<String> {
             percent(share)
         )
     })
-}
-
-fn why(question: &Question, model: &Model<'_>, forecasts: &[Forecast]) -> String {
-    let first = &forecasts[0];
-    let task = &model.task;
-    let wall = task.wall().max(f64::MIN_POSITIVE);
-    let (held, released, blocked) = (task.held / wall, task.released / wall, task.blocked / wall);
-    match first.engine {
-        Engine::Serial => why_serial(question, model, forecasts),
-        Engine::Async => format!(
-            "A task waits {} of its time ({}); one event loop lets {} of them wait at once.",
-            percent(blocked),
-            kinds(question),
-            first.workers
-        ),
-        Engine::Threads if !question.ledger.gil => {
-            "This interpreter has no GIL: threads run Python on all cores and share memory.".to_owned()
-        }
-        Engine::Threads if held > 0.7 => format!(
-            "By the ledger a task holds the GIL {} of its time, which leaves threads little to overlap; real runs \
-             found them faster all the same.",
-            percent(held)
-        ),
-        Engine::Threads if blocked > released => format!(
-            "A task waits {} of its time ({}), with the GIL given up; {} threads wait at once.",
-            percent(blocked),
-            kinds(question),
-            first.workers
-        ),
-        Engine::Threads => format!(
-            "A task runs native code without the GIL for {} of its time, and holds the GIL for only {}: threads overlap.",
-            percent(released),
-            percent(held)
-        ),
-        Engine::Processes | Engine::Interpreters if blocked > held + released => format!(
-            "A task waits {} of its time, and the {} it holds the GIL would make threads take turns.",
-            percent(blocked),
-            percent(held)
-        ),
-        Engine::Processes | Engine::Interpreters => format!(
-            "A task holds the GIL {} of its time, so threads would take turns; {} have one GIL each.",
-            percent(held),
-            first.engine.name()
-        ),
-    }
-}
-
-/// Serial won: say what keeps the most promising of the others from helping.
-fn why_serial(question: &Question, model: &Model<'_>, forecasts: &[Forecast]) -> String {
-    let task = &model.task;
-    let rivals: Vec<&Forecast> = forecasts.iter().filter(|other| other.engine != Engine::Serial).collect();
-    let Some(best) = rivals.first() else {
-        return "Every engine that could overlap these tasks is excluded.".to_owned();
-    };
-    let each = seconds(task.wall());
-    let payload = &question.payload;
-    let crossing = crossing_seconds(question);
-    if rivals.iter().any(|other| other.engine == Engine::Processes) && crossing > task.wall() {
-        let held = percent(task.held / task.wall().max(f64::MIN_POSITIVE));
-        return format!(
-            "Sending a task's payload to another process ({}) takes {}, the task itself {each}; \
-             and threads take turns, since it holds the GIL {held} of its time.",
-            bytes(payload.in_bytes + payload.out_bytes),
-            seconds(crossing)
-        );
-    }
-    if short_releases(question, model) {
-        return format!(
-            "A task gives the GIL up about {:.0} times, for {} each: too short for another thread to use, and \
-             every hand-over costs about {}. A plain loop of {each} a task has none of that.",
-            task.releases,
-            seconds((task.released + task.blocked) / task.releases),
-            seconds(question.costs.handoff)
-        );
-    }
-    if question.costs.cores <= 1.0 {
-        return "There is only one core to use here, and the task does not wait.".to_owned();
-    }
-    if inner_share(model) > INNER_THREADS {
-        return "A task already keeps several cores busy by itself; more workers would share the same cores."
-            .to_owned();
-    }
-    let gain = format!("{} {:.2}x", best.engine.name(), best.speedup);
-    match best.limit {
-        Limit::Gil => format!(
-            "A task holds the GIL {} of its time, so threads take turns ({gain}).",
-            percent(task.held / task.wall().max(f64::MIN_POSITIVE))
-        ),
-        Limit::Overhead | Limit::Payload => format!(
-            "All {} tasks take {} in a plain loop; starting and feeding any engine costs more ({gain}).",
-            question.tasks,
-            seconds(model.serial())
-        ),
-        _ => format!("No engine is faster by more than 5 % ({gain}), and a plain loop is simplest."),
-    }
-}
-
-fn short_releases(question: &Question, model: &Model<'_>) -> bool {
-    let task = &model.task;
-    question.costs.gil
-        && task.releases >= 1.0
-        && (task.released + task.blocked) / task.releases < 4.0 * question.costs.wake
-        && task.released > 0.1 * task.wall()
 }
 
 /// The best of the other engines; measured runs are compared with measured runs.
@@ -196,6 +96,17 @@ fn inner_threads(question: &Question, model: &Model<'_>) -> Option<String> {
              already uses {:.1} of the {} usable ones.",
             share,
             model.task.cores_cpu() / model.task.wall().max(f64::MIN_POSITIVE),
+            trim(question.costs.cores)
+        )
+    })
+}
+
+fn served(question: &Question, model: &Model<'_>, first: &Forecast) -> Option<String> {
+    let cpu = model.task.served_cpu;
+    (cpu > 0.1 * model.task.wall() && first.limit == Limit::Cores).then(|| {
+        format!(
+            "What it waits for seems to be computed on this machine ({} of CPU a task), on the same {} cores.",
+            seconds(cpu),
             trim(question.costs.cores)
         )
     })

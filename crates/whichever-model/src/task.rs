@@ -25,6 +25,8 @@ pub(crate) struct Task {
     /// CPU of child processes and of inner threads.
     pub(crate) child_cpu: f64,
     pub(crate) inner_cpu: f64,
+    /// CPU of other programs while the task waits for them: a server on the same machine uses the same cores.
+    pub(crate) served_cpu: f64,
     /// GIL releases.
     pub(crate) releases: f64,
     /// Once per process: what the first task took longer.
@@ -63,6 +65,7 @@ impl Task {
             held_off_cpu: ledger.held_off_cpu * scale,
             child_cpu: ledger.child_cpu * scale * load,
             inner_cpu: ledger.inner_cpu * scale * load,
+            served_cpu: (question.others_busy * mean).min(served(question) * scale),
             releases: ledger.releases * scale,
             warmup,
             wall_error: standard_error(steady.len(), deviation, mean),
@@ -80,6 +83,12 @@ impl Task {
     pub(crate) fn cores_cpu(&self) -> f64 {
         (self.held - self.held_off_cpu).max(0.0) + self.released + self.child_cpu + self.inner_cpu
     }
+}
+
+/// Seconds a task waits for what another program may have to compute first.
+fn served(question: &Question) -> f64 {
+    let kinds = [BlockedKind::Network, BlockedKind::Pipe, BlockedKind::Poll];
+    kinds.iter().filter_map(|kind| question.ledger.parts.blocked.get(kind)).sum()
 }
 
 fn warmup(seconds: &[f64]) -> f64 {

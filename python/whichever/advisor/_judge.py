@@ -79,12 +79,15 @@ class Case:
     payload: Payload | None = None
     trials: list[Trial] = field(default_factory=list)
     measured: list[Measurement] = field(default_factory=list)
+    others_busy: float = 0.0
     loop_blockers: Sequence[str] = ()
 
     def question(self) -> dict[str, Any]:
         """Give the question in the model's form."""
         payload = (
-            {} if self.payload is None else {key: getattr(self.payload, key) for key in _PAYLOAD_FIGURES}
+            {}
+            if self.payload is None
+            else {key: getattr(self.payload, key) or 0.0 for key in _PAYLOAD_FIGURES}
         )
         return {
             "ledger": json.loads(self.ledger),
@@ -99,6 +102,7 @@ class Case:
             "workers": self.workers,
             "trials": [asdict(trial) for trial in self.trials],
             "measured": [asdict(run) for run in self.measured],
+            "others_busy": self.others_busy,
             "loop_blockers": list(self.loop_blockers),
         }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from whichever._types import Failure
 from whichever.advisor._blockers import LoopWatch
+from whichever.advisor._neighbours import Neighbours
 from whichever.advisor._payload import measure_payload
 from whichever.errors import NoItemsError, TaskError, WhicheverError
 from whichever.meter import Meter
@@ -86,12 +87,14 @@ class Sampler:
         self._calls = 0
         self.sampled = Sampled()
         self.meter = Meter()
+        self._neighbours = Neighbours()
         self._begin = time.perf_counter()
         self._next_judgement = _FIRST_JUDGEMENT_S
 
     def run(self) -> Sampled:
         """Sample until stable; afterwards the case holds the ledger, and the meter the timeline."""
         with self.meter:
+            self._neighbours = Neighbours()
             self._begin = time.perf_counter()
             if self._case.coroutine:
                 self._run_coroutines()
@@ -116,6 +119,7 @@ class Sampler:
         case, sampled = self._case, self.sampled
         case.ledger = self.meter.ledger_json()
         case.task_seconds = self.meter.task_seconds
+        case.others_busy = self._neighbours.busy()
         case.tasks = max(self._feed.tasks, len(sampled.items))
         if case.payload is None and "processes" not in case.excluded:
             pairs = list(sampled.results.items())[:: max(len(sampled.results) // _PAYLOADS, 1)][:_PAYLOADS]
