@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from whichever.errors import EngineError, EngineUnavailableError
 from whichever.executors._contract import Engine, Outcome
-from whichever.executors._feed import Feed
+from whichever.executors._feed import WAKE_SECONDS, Feed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -183,6 +183,7 @@ class _Helper(threading.Thread):
 
     def wait(self) -> None:
         """Wait for the end of the run."""
-        self.join()
+        while self.is_alive():
+            self.join(WAKE_SECONDS)
         if self._error is not None:
             raise self._error

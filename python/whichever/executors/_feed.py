@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+WAKE_SECONDS = 0.2
+"""How long the caller's thread waits at most before it looks up: a Ctrl-C that arrives just before a blocking call
+does not end the call, and Python would see it only when the wait is over."""
+
 
 class Feed:
     """The items of one run, in batches.

@@ -17,7 +17,7 @@ from whichever.executors._async import refuse_coroutine_function
 from whichever.executors._boot import search_path
 from whichever.executors._contract import Engine, Outcome
 from whichever.executors._courier import Courier, LostWorkerError
-from whichever.executors._feed import Feed
+from whichever.executors._feed import WAKE_SECONDS, Feed
 from whichever.executors._remote.payload import dump, is_plain, load
 from whichever.executors._remote.worker import OK, RUN, TASKS, UNLOADABLE
 
@@ -133,9 +133,9 @@ def _watch(couriers: list[Courier]) -> selectors.BaseSelector:
 
 
 def _readable(selector: selectors.BaseSelector) -> list[Courier]:
-    """Wait; return the couriers with something to read, after writing on those that have room."""
+    """Wait a while; return the couriers with something to read, after writing on those that have room."""
     found: list[Courier] = []
-    for key, events in selector.select():
+    for key, events in selector.select(WAKE_SECONDS):
         courier: Courier = key.data
         if key.fileobj is not courier:
             raise LostWorkerError(courier)

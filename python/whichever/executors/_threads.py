@@ -13,13 +13,13 @@ import ctypes
 import threading
 import time
 from enum import Enum
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from whichever.errors import EngineError, EngineUnavailableError
 from whichever.executors._async import refuse_coroutine_function
 from whichever.executors._contract import Engine, Outcome
-from whichever.executors._feed import Feed
+from whichever.executors._feed import WAKE_SECONDS, Feed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -141,7 +141,10 @@ class _Run:
         self._unmet += 1
 
     def _await_marker(self) -> None:
-        self._met.get()
+        while True:
+            with contextlib.suppress(Empty):
+                self._met.get(timeout=WAKE_SECONDS)
+                break
         self._unmet -= 1
 
     def drain(self) -> None:
