@@ -167,10 +167,13 @@ def test_ctrl_c_ends_with_130_and_one_line(folder):
     with subprocess.Popen(
         [sys.executable, "-c", program, "lines"], cwd=folder, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stderr.readline() == "measuring\n"
-        process.send_signal(signal.SIGINT)
-        assert process.stderr.read() == "whichever: interrupted\n"
-        assert process.wait(20) == 130
+        try:
+            assert process.stderr.readline() == "measuring\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+            assert process.stderr.read() == "whichever: interrupted\n"
+        finally:
+            process.kill()
 
 
 def test_a_reader_that_has_gone_is_no_reason_for_a_traceback(folder):

@@ -162,9 +162,19 @@ def test_ctrl_c_ends_the_demonstration_with_130(monkeypatch, folder, capfd):
     assert capfd.readouterr().err == "whichever: interrupted\n"
 
 
-def test_no_job_is_loaded_by_the_other_commands():
-    program = "import sys, whichever.cli; print({'rich', 'whichever.cli.demo'} & set(sys.modules))"
+def loaded_by(module):
+    program = f"import sys, {module}; print(*sys.modules)"
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
-    assert ended.stdout == "set()\n"
+    return set(ended.stdout.split())
+
+
+def test_the_other_commands_load_no_job_and_no_table():
+    assert not {"rich", "whichever.cli.demo"} & loaded_by("whichever.cli._main")
+
+
+def test_a_worker_that_loads_a_job_loads_no_command_line():
+    assert not {"argparse", "rich", "whichever.cli._main", "whichever.advisor"} & loaded_by(
+        "whichever.cli.demo.primes"
+    )

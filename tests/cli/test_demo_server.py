@@ -95,11 +95,14 @@ def test_the_server_ends_with_its_starter_however_that_ends(how):
     with subprocess.Popen(
         [sys.executable, "-c", STARTED_BY_ANOTHER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as starter:
-        port = int(starter.stdout.readline())
-        assert not refused(port)
-        starter.send_signal(how)
-        starter.wait(20)
-        assert until(lambda: refused(port))
+        try:
+            port = int(starter.stdout.readline())
+            assert not refused(port)
+            starter.send_signal(how)
+            starter.wait(20)
+            assert until(lambda: refused(port))
+        finally:
+            starter.kill()
 
 
 def test_a_server_that_cannot_start_is_an_error_and_not_a_wait(monkeypatch):

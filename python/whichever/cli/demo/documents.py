@@ -13,7 +13,7 @@ from whichever.cli.demo.sources import largest_files
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DOCUMENTS = 150
+DOCUMENTS = 100
 FILES_EACH = 4
 
 
