@@ -214,9 +214,13 @@ impl Metering {
         self.shared.try_record().map_or(0, |record| record.raced)
     }
 
-    /// What the metered thread is blocked on at this instant, in a call that waits for one thing only.
+    /// What the metered thread is blocked on at this instant, in a call that waits for one thing only. A thread
+    /// that asks for itself is not blocked.
     #[must_use]
     pub fn blocked_now(&self) -> Option<BlockedKind> {
+        if self.check_thread().is_ok() {
+            return None;
+        }
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
         if watcher.is_none() && self.probe.states {
             let reader = ThreadReader::open(self.metered.native_id, self.metered.state).ok()?;

@@ -243,11 +243,9 @@ impl Sampler {
         match &self.interpreter {
             Some(interpreter) if interpreter.is_fast() && now_ns >= self.next_burst_ns => {
                 let seen = burst::watch(interpreter, self.metered.state, self.metered.native_id);
-                if seen.cpu > 0.0 {
-                    self.next_burst_ns = now_ns + burst::BURST_PERIOD_NS;
-                } else {
-                    // The sampler sat on the core that the metered thread wants. Wait less for the next try.
-                    self.next_burst_ns = now_ns + burst::BURST_PERIOD_NS / 2;
+                self.next_burst_ns = now_ns + burst::BURST_PERIOD_NS;
+                if seen.cpu <= 0.0 {
+                    // The sampler sat on the core that the metered thread wants.
                     self.cores.leave_current();
                 }
                 seen

@@ -36,21 +36,27 @@ class Meter(NativeMeter):
         clocks_only: Use exact clocks alone, as on platforms where nothing else can be read.
     """
 
+    _names: dict[int, str]
+
     def __new__(cls, *, rate_hz: float = 1000.0, clocks_only: bool = False) -> Self:
         """Make the native half, which starts nothing before the meter is entered."""
         if not rate_hz > 0:
             msg = f"rate_hz must be above 0, not {rate_hz}"
             raise ValueError(msg)
-        return super().__new__(cls, rate_hz=rate_hz, clocks_only=clocks_only)
+        meter = super().__new__(cls, rate_hz=rate_hz, clocks_only=clocks_only)
+        meter._names = {}
+        return meter
 
     def __enter__(self) -> Self:
         self.start()
+        self._note_names()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        self._note_names()
 
     def ledger(self) -> Ledger:
         """Return where the time of the tasks so far went, as means per task.
@@ -63,15 +69,25 @@ class Meter(NativeMeter):
     def timeline(self) -> tuple[TimelineSpan, ...]:
         """Return who did what when: at most 2000 spans, the shortest merged into their neighbours.
 
-        Threads that have ended are named by their native id.
+        Threads that were there neither when the meter was entered nor when it was left, nor are there now, are
+        named by their native id.
         """
-        names = {thread.native_id: thread.name for thread in threading.enumerate()}
+        self._note_names()
         return tuple(
             TimelineSpan(
-                start=start, seconds=seconds, thread=names.get(native_id, f"thread {native_id}"), state=state
+                start=start,
+                seconds=seconds,
+                thread=self._names.get(native_id, f"thread {native_id}"),
+                state=state,
             )
             for start, seconds, native_id, state in self.spans()
         )
+
+    def _note_names(self) -> None:
+        """Remember the threads' names: the spans know native ids only. An id given out again keeps its first name."""
+        for thread in threading.enumerate():
+            if thread.native_id is not None:
+                self._names.setdefault(thread.native_id, thread.name)
 
 
 def _ledger(saved: dict[str, Any]) -> Ledger:
