@@ -12,9 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from whichever._core import __version__
-
 if TYPE_CHECKING:
+    from whichever._core import __version__
     from whichever._types import Failure, Forecast, Ledger, TimelineSpan
     from whichever.advisor import Machine, Verdict, load_ipython_extension, machine, which
     from whichever.errors import (
@@ -48,6 +47,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "_core": ("__version__",),
     "_types": ("Failure", "Forecast", "Ledger", "TimelineSpan"),
     "advisor": ("Machine", "Verdict", "load_ipython_extension", "machine", "which"),
     "errors": (
@@ -60,7 +60,8 @@ _ROOMS = {
     ),
     "meter": ("Meter",),
 }
-"""Where each public name lives. Rooms load on first use, so that the import costs next to nothing."""
+"""Where each public name lives. Rooms load on first use: the import costs next to nothing, and works in a
+sub-interpreter, where the native core does not load."""
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
 

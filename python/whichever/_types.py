@@ -107,7 +107,7 @@ class Forecast:
         seconds: Expected wall seconds for all items, start-up included.
         low: Lower end of the 80 % interval, in seconds.
         high: Upper end of the 80 % interval, in seconds.
-        speedup: Serial seconds over ``seconds``.
+        speedup: Serial seconds over these seconds; of real runs on both sides where both were measured.
         chunksize: Tasks per message, for engines that send messages.
         limit: What stops it from being faster: gil, cores, payload, wait, overhead, child, tail or nothing.
         measured: Wall seconds that a real run of all items took; None unless verified.

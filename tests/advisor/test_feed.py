@@ -13,8 +13,15 @@ def test_a_sequence_gives_every_item_once_and_early_ones_far_apart():
     feed = Feed(list(range(100)))
     taken = take_all(feed)
     assert sorted(taken) == [(k, k) for k in range(100)]
-    assert max(position for position, _ in taken[:4]) >= 48
+    first = sorted(position for position, _ in taken[:5])
+    assert all(later - earlier >= 10 for earlier, later in itertools.pairwise(first))
     assert feed.exhausted
+
+
+@pytest.mark.parametrize("period", [2, 3, 4, 5, 8])
+def test_items_that_repeat_are_all_seen_early(period):
+    feed = Feed([k % period for k in range(120)])
+    assert {item for _, item in take_all(feed, 4 * period)} == set(range(period))
 
 
 def test_an_iterator_is_taken_from_the_front_and_not_one_item_too_far():

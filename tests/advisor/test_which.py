@@ -227,3 +227,17 @@ def test_progress_is_told():
     lines = []
     whichever.which(spin, [10_000] * 20, progress=lines.append)
     assert any("sampling" in line for line in lines)
+
+
+def test_items_that_a_trial_left_over_are_not_lost():
+    here = threading.get_ident()
+
+    def slower_elsewhere(item):
+        time.sleep(0.002 if threading.get_ident() == here else 0.1)
+        return item
+
+    source = iter(range(100_000))
+    verdict = whichever.which(slower_elsewhere, source, count=100_000, engines=["serial", "threads"])
+    taken = sorted(item for item, _ in verdict.samples)
+    assert taken == list(range(len(taken)))
+    assert next(source) == len(taken)

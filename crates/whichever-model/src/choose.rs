@@ -12,6 +12,8 @@ use crate::{
 pub const TIE: f64 = 1.05;
 /// Engines expected within this of the best are too close for the model alone.
 pub const CLOSE: f64 = 1.35;
+/// A forecast whose upper end is this many times the expectation is tried even without a rival.
+const UNSURE: f64 = 1.5;
 /// Of one engine's worker counts, the smallest within this of its best.
 const FEWER_WORKERS: f64 = 1.03;
 /// Sampling error of the mean task and of the held share below which forecasts hardly move.
@@ -144,7 +146,8 @@ fn contenders(question: &Question, first: &Forecast, others: &[Forecast]) -> Vec
         .filter(|forecast| close(forecast))
         .filter(|forecast| seen.insert(forecast.engine))
         .collect();
-    if candidates.len() < 2 {
+    let unsure = first.engine != Engine::Serial && first.high > first.seconds * UNSURE;
+    if candidates.len() < 2 && !unsure {
         return Vec::new();
     }
     let contender = |forecast: &Forecast| Contender {

@@ -117,7 +117,7 @@ impl<'a> Model<'a> {
             chunksize: terms.chunksize.max(1),
             seconds,
             low: (seconds - Z_80 * error).max(seconds * 0.3),
-            high: (seconds + Z_80 * error).max(terms.start + pessimist),
+            high: (seconds + Z_80 * error).max(terms.start + pessimist).max(self.served(engine, workers)),
             speedup: ratio(self.serial(), seconds),
             limit,
             measured: None,
@@ -139,7 +139,7 @@ impl<'a> Model<'a> {
         Terms {
             start: cost.start + cost.start_worker * f64::from(workers),
             gil: self.tasks * gil,
-            cores: self.tasks * self.on_cores(task.cores_cpu() + task.served_cpu + cost.task, workers),
+            cores: self.tasks * self.on_cores(task.cores_cpu() + cost.task, workers),
             wait: self.tasks * (task.wall() + returns) / f64::from(workers),
             overhead: self.tasks * (handovers + cost.task),
             imbalance,
@@ -155,7 +155,6 @@ impl<'a> Model<'a> {
         Terms {
             start: cost.start,
             gil: self.tasks * service,
-            cores: self.tasks * self.on_cores(task.cores_cpu() + task.served_cpu, limit),
             wait: self.tasks * task.wall() / f64::from(limit),
             overhead: self.tasks * cost.task,
             imbalance: imbalance(&self.question.task_seconds, self.question.tasks, limit, 1),
@@ -172,7 +171,7 @@ impl<'a> Model<'a> {
         let bytes = payload_caller(payload, &cost);
         let dispatch = cost.message / f64::from(chunksize) + cost.task;
         let crossing = payload.unpickle_in + payload.pickle_out;
-        let cpu = task.cores_cpu() + task.served_cpu + crossing + bytes + dispatch;
+        let cpu = task.cores_cpu() + crossing + bytes + dispatch;
         let fresh =
             task.warmup / self.costs().effective_cores(f64::from(workers)).max(0.1) * f64::from(workers);
         let imports = f64::from(self.question.modules) * self.costs().import;
@@ -238,6 +237,15 @@ impl<'a> Model<'a> {
         }
         let native = self.task.released / self.task.wall().max(f64::MIN_POSITIVE);
         (costs.parallel / costs.parallel_memory - 1.0).max(0.0) * native / 2.0
+    }
+
+    /// Wall seconds when what the tasks wait for is computed on the same cores. The ledger cannot tell a server of
+    /// theirs from other programs, so this is an upper bound, and a reason for a trial.
+    fn served(&self, engine: Engine, workers: u32) -> f64 {
+        if engine == Engine::Serial || self.task.served_cpu <= 0.0 {
+            return 0.0;
+        }
+        self.tasks * self.on_cores(self.task.cores_cpu() + self.task.served_cpu, workers)
     }
 
     /// Worker counts worth a forecast, ascending.

@@ -2,13 +2,15 @@
 
 use crate::{
     CLOSE, Engine, Forecast, Limit, Question,
-    forecast::Model,
+    forecast::{Model, to_float},
     phrase::{INNER_THREADS, bytes, inner_share, percent, seconds, trim},
     why::{why, why_not_threads},
 };
 
 /// Run-queue delay as a share of wall time above which the machine is too busy to tell.
 const TOO_BUSY: f64 = 0.10;
+/// Seconds of tasks that must have been metered for shares of them to mean anything.
+const ENOUGH_METERED: f64 = 0.02;
 /// Share of its time that a task must hold the GIL for a build without one to be worth a word.
 const HELD_MUCH: f64 = 0.2;
 
@@ -27,9 +29,13 @@ pub(crate) fn reasons(question: &Question, model: &Model<'_>, forecasts: &[Forec
     sentences
 }
 
+fn metered(question: &Question) -> f64 {
+    question.ledger.wall * to_float(question.ledger.tasks)
+}
+
 fn too_busy(question: &Question) -> Option<String> {
     let share = question.ledger.queue_share;
-    (share > TOO_BUSY).then(|| {
+    (share > TOO_BUSY && metered(question) > ENOUGH_METERED).then(|| {
         format!(
             "The machine is too busy to tell: the task queued for a core {} of its time. Ask again when it is quiet.",
             percent(share)
@@ -90,7 +96,7 @@ fn ceiling(question: &Question, model: &Model<'_>, first: &Forecast) -> Option<S
 
 fn inner_threads(question: &Question, model: &Model<'_>) -> Option<String> {
     let share = inner_share(model);
-    (share > INNER_THREADS).then(|| {
+    (share > INNER_THREADS && metered(question) > ENOUGH_METERED).then(|| {
         format!(
             "Threads inside the task (a native library's, or its own) burn another {:.1} cores beside it: it \
              already uses {:.1} of the {} usable ones.",
@@ -101,9 +107,12 @@ fn inner_threads(question: &Question, model: &Model<'_>) -> Option<String> {
     })
 }
 
+/// A trial that took far longer than the waiting explains, while others kept the cores busy.
 fn served(question: &Question, model: &Model<'_>, first: &Forecast) -> Option<String> {
+    let each = first.trial?;
+    let alone = model.task.wall() / f64::from(first.workers);
     let cpu = model.task.served_cpu;
-    (cpu > 0.1 * model.task.wall() && first.limit == Limit::Cores).then(|| {
+    (cpu > 0.1 * model.task.wall() && each > 1.5 * alone).then(|| {
         format!(
             "What it waits for seems to be computed on this machine ({} of CPU a task), on the same {} cores.",
             seconds(cpu),

@@ -140,6 +140,15 @@ fn why_serial(question: &Question, model: &Model<'_>, forecasts: &[Forecast]) ->
     let Some(best) = rivals.first() else {
         return "Every engine that could overlap these tasks is excluded.".to_owned();
     };
+    if question.coroutine {
+        let busy = task.held + task.released + task.blocked_loop;
+        return format!(
+            "One event loop runs one task at a time, and each computes or blocks it for {} of its {}: nothing is left \
+             to overlap.",
+            seconds(busy),
+            seconds(task.wall())
+        );
+    }
     let payload = &question.payload;
     let crossing = crossing_seconds(question);
     if best_of(forecasts, Engine::Processes).is_some() && crossing > task.wall() {

@@ -144,16 +144,20 @@ impl Tasks {
         let since = |after: u64, before: u64| i128::from(after) - i128::from(before);
         let cpu_ns = since(border.cpu_ns, start.cpu_ns);
         let outside_ns = i128::from(batch.gaps_ns + self.border_cpu_ns);
+        // What cannot be told apart in time is the tasks' by their share of the batch.
+        let share = |all_ns: i128| {
+            all_ns * i128::from(batch.tasks_ns) / i128::from((batch.tasks_ns + batch.gaps_ns).max(1))
+        };
         // A caller that slept between tasks has used less than its gaps: then take its part by length.
-        let by_length =
-            cpu_ns * i128::from(batch.tasks_ns) / i128::from((batch.tasks_ns + batch.gaps_ns).max(1));
-        let own_ns = if cpu_ns > outside_ns { cpu_ns - outside_ns } else { by_length };
+        let own_ns = if cpu_ns > outside_ns { cpu_ns - outside_ns } else { share(cpu_ns) };
         self.sums.cpu += own_ns.clamp(0, i128::from(batch.tasks_ns));
-        self.sums.delay += since(border.delay_ns, start.delay_ns);
+        self.sums.delay += share(since(border.delay_ns, start.delay_ns));
         self.sums.children += since(border.children_ns, start.children_ns);
-        self.sums.others += since(border.process_ns, start.process_ns)
-            - cpu_ns
-            - since(border.samplers_ns, start.samplers_ns);
+        self.sums.others += share(
+            since(border.process_ns, start.process_ns)
+                - cpu_ns
+                - since(border.samplers_ns, start.samplers_ns),
+        );
         self.sums.minor_faults += border.usage.minor_faults.saturating_sub(start.usage.minor_faults);
         self.sums.voluntary_switches +=
             border.usage.voluntary_switches.saturating_sub(start.usage.voluntary_switches);

@@ -149,6 +149,10 @@ class Asking:
                 sampled.add(index, item, outcome.value)
             else:
                 sampled.failures.append(Failure(index=index, item=item, error=outcome.error))
+        started = {outcome.index for outcome in outcomes}
+        left_over = [pair for k, pair in enumerate(taken) if k not in started]
+        if left_over and self.feed.consumes:
+            self._keep_untried(left_over, sampled)
 
     def _keep_untried(self, taken: Sequence[tuple[int, Any]], sampled: Sampled) -> None:
         """Run what was taken off an iterator but is too little for a trial: nothing that was taken is lost."""

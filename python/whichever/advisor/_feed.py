@@ -5,10 +5,12 @@ What was not handed out is untouched: an iterator the caller passed in goes on w
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
+_GOLDEN = (math.sqrt(5) - 1) / 2
 _COUNT_UNKNOWN = 1000
 """How many tasks the forecasts speak of when nobody says: enough for start-up not to matter."""
 
@@ -69,6 +71,11 @@ class Feed:
             items.append(more[1])
         return items
 
+    @property
+    def consumes(self) -> bool:
+        """Whether taking an item takes it away from the caller: an iterator's, not a sequence's."""
+        return self._sequence is None
+
     def left(self) -> int:
         """Say how many items are still to be handed out, as far as known."""
         return 0 if self.exhausted else max(self.tasks - self._next, 0)
@@ -112,9 +119,11 @@ def _length(items: object) -> int | None:
 
 
 def _spread(length: int) -> Iterator[int]:
-    """Give every position below `length` once, early ones far apart (van der Corput's sequence, 1935)."""
-    bits = max(length - 1, 1).bit_length()
-    for k in range(1 << bits):
-        position = int(format(k, f"0{bits}b")[::-1], 2)
-        if position < length:
-            yield position
+    """Give every position below `length` once, early ones far apart and in step with no short period.
+
+    Steps of about the golden ratio of the length, by a number that shares no factor with it.
+    """
+    stride = max(round(length * _GOLDEN), 1)
+    while math.gcd(stride, length) != 1:
+        stride += 1
+    return (k * stride % length for k in range(length))
