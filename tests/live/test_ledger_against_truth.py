@@ -4,6 +4,7 @@ The allowances are those of a busy machine with two cores and half a second of s
 real errors.
 """
 
+import os
 import sys
 import threading
 import time
@@ -133,6 +134,23 @@ def test_an_inner_thread_is_charged_to_the_task_and_a_foreign_one_is_not(truth):
     foreign.join(60)
     assert ledger.foreign_cpu > 0.03
     assert ledger.inner_cpu < 0.5 * ledger.foreign_cpu
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: no pool")
+def test_a_pool_of_native_threads_that_was_there_before_is_inner():
+    numpy = pytest.importorskip("numpy")
+    matrix = numpy.ones((700, 700))
+    matrix @ matrix  # the pool starts here, before metering
+    before = time.process_time() - time.thread_time()
+    with Meter() as meter:
+        for _ in range(10):
+            meter.call(matrix.__matmul__, matrix)
+    pool = time.process_time() - time.thread_time() - before
+    ledger = meter.ledger()
+    if pool < 0.05:
+        pytest.skip("this numpy multiplies in one thread")
+    assert ledger.inner_cpu * ledger.tasks > 0.5 * pool
+    assert ledger.foreign_cpu < 0.2 * ledger.inner_cpu
 
 
 @needs_gil

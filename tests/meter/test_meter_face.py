@@ -295,6 +295,7 @@ def test_the_timeline_names_threads_and_is_bounded():
     other.join(WITHIN)
     assert 0 < len(spans) <= 2000
     assert {"the-other", threading.current_thread().name} <= {span.thread for span in spans}
+    assert meter.merged_spans == 0
     assert all(span.start >= 0 and span.seconds > 0 for span in spans)
     assert "blocked:sleep" in {span.state for span in spans}
     assert {"held" if HAS_GIL else "released"} <= {span.state for span in spans}

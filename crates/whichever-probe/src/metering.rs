@@ -183,6 +183,7 @@ impl Metering {
         let mut evidence =
             Evidence { sight: self.sight(), totals: self.tasks().totals(), ..Evidence::default() };
         evidence.unknown.extend(self.probe.refused.as_ref().map(|error| format!("the GIL: {error}")));
+        evidence.unknown.extend(self.probe.blind_spots());
         if !self.borders.knows_delay() {
             evidence.unknown.push("queued: this kernel does not tell run-queue delay".to_owned());
         }
@@ -289,6 +290,16 @@ impl Probe {
             Ok(interpreter) => Self { interpreter: Some(interpreter), refused: None, states },
             Err(error) => Self { interpreter: None, refused: Some(error), states },
         }
+    }
+
+    /// What the interpreter's memory does not tell on this C library.
+    fn blind_spots(&self) -> Option<String> {
+        if self.interpreter.as_ref().is_none_or(Interpreter::is_fast) {
+            return None;
+        }
+        // Elsewhere than in glibc a waiter's futex lies on its stack, and the words are not known to be static.
+        let what = "waiting: time spent waiting for the GIL may count as blocked on a lock; releases are not counted";
+        Some(what.to_owned())
     }
 }
 

@@ -91,6 +91,12 @@ impl Meter {
         Ok(spans.iter().map(row).collect())
     }
 
+    /// How many spans were merged into others to bound their number.
+    #[getter]
+    fn merged_spans(&self) -> u64 {
+        self.running.get().map_or(0, |metering| metering.timeline().2)
+    }
+
     /// The kind that the metered thread is blocked on now, unless it polls or runs.
     fn blocked_now(&self) -> PyResult<Option<&'static str>> {
         Ok(self.metering()?.blocked_now().map(whichever_model::BlockedKind::name))

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+#[cfg(unix)]
 const NS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Nanoseconds of the monotonic clock.
@@ -71,10 +72,12 @@ mod os {
 
     #[cfg(target_os = "linux")]
     pub(super) fn sleep_until(instant_ns: u64, _ahead: Duration) {
-        let time = libc::timespec {
-            tv_sec: libc::time_t::try_from(instant_ns / NS_PER_SECOND).unwrap_or(libc::time_t::MAX),
-            tv_nsec: libc::c_long::try_from(instant_ns % NS_PER_SECOND).unwrap_or(0),
+        let (Ok(tv_sec), Ok(tv_nsec)) =
+            ((instant_ns / NS_PER_SECOND).try_into(), (instant_ns % NS_PER_SECOND).try_into())
+        else {
+            return;
         };
+        let time = libc::timespec { tv_sec, tv_nsec };
         // SAFETY: 1. `time` is a valid timespec with nanoseconds below one second.
         //         2. the remainder pointer may be null for an absolute sleep.
         unsafe {

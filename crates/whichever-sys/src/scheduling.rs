@@ -179,9 +179,12 @@ mod os {
 
     pub(super) fn tighten_timers() {}
 
-    pub(super) type CoreSet = ();
+    #[derive(Debug)]
+    pub(super) struct CoreSet;
 
-    pub(super) fn core_set() -> CoreSet {}
+    pub(super) fn core_set() -> CoreSet {
+        CoreSet
+    }
 
     pub(super) fn leave_current(_allowed: &CoreSet) {}
 
@@ -189,10 +192,13 @@ mod os {
     pub(super) use super::unix::{Mask, block_signals, restore_signals};
 
     #[cfg(not(unix))]
-    pub(super) type Mask = ();
+    #[derive(Debug)]
+    pub(super) struct Mask;
 
     #[cfg(not(unix))]
-    pub(super) fn block_signals() -> Mask {}
+    pub(super) fn block_signals() -> Mask {
+        Mask
+    }
 
     #[cfg(not(unix))]
     pub(super) fn restore_signals(_before: &Mask) {}
