@@ -69,8 +69,8 @@ class Meter(NativeMeter):
     def timeline(self) -> tuple[TimelineSpan, ...]:
         """Return who did what when: at most 2000 spans, the shortest merged into their neighbours.
 
-        ``merged_spans`` counts the merged ones. Threads that were there neither when the meter was entered nor when it was left, nor are there now, are
-        named by their native id.
+        ``merged_spans`` counts the merged ones. Threads that were there neither when the meter was entered nor
+        when it was left, nor are there now, are named by their native id.
         """
         self._note_names()
         return tuple(
