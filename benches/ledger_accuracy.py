@@ -62,10 +62,12 @@ def mixed_trial(truth: Truth, chance: random.Random) -> dict[str, float]:
 
     ledger = metered(task)
     held = ledger.cpu - known[1] / NS
+    asleep, delay = known[2] / NS - ledger.blocked.get("sleep", 0.0), ledger.queued
     return {
         "held": abs(ledger.held - held) / ledger.wall,
         "released": abs(ledger.released - known[1] / NS) / ledger.wall,
-        "asleep": abs(ledger.blocked.get("sleep", 0.0) + ledger.queued - known[2] / NS) / ledger.wall,
+        # The sleep's own clock runs on while the thread queues for a core; the ledger tells the two apart.
+        "asleep": max(-asleep, asleep - delay, 0.0) / ledger.wall,
         "waiting": ledger.waiting / ledger.wall,
         "sum": abs(total(ledger) / ledger.wall - 1),
         "queued": ledger.queue_share,
