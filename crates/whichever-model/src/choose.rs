@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     Answer, Contender, Engine, Forecast, Question, advice,
+    correct::corrected,
     forecast::{Model, ratio},
     reasons,
 };
@@ -51,6 +52,7 @@ pub fn decide(question: &Question) -> Answer {
         speedup: forecasts[0].speedup,
         contenders,
         stable: stable(question, &model),
+        sampling_error: model.sampling_error(),
         reasons: reasons::reasons(question, &model, &forecasts),
         advice: advice::advice(question, &model, &forecasts),
         forecasts,
@@ -68,7 +70,7 @@ fn exists(question: &Question, engine: Engine) -> bool {
 fn of_engine(model: &Model<'_>, engine: Engine) -> Vec<Forecast> {
     let plain: Vec<Forecast> =
         model.worker_counts(engine).into_iter().map(|workers| model.forecast(engine, workers)).collect();
-    let corrected: Vec<Forecast> = plain.iter().map(|forecast| model.corrected(forecast.clone())).collect();
+    let corrected: Vec<Forecast> = plain.iter().map(|forecast| corrected(model, forecast.clone())).collect();
     let factor = corrected
         .iter()
         .zip(&plain)

@@ -74,6 +74,10 @@ pub struct Costs {
     pub switch_interval: f64,
     /// What one release of the GIL costs more while another thread wants it.
     pub handoff: f64,
+    /// Time of Python in threads that take turns over its time alone: caches go cold at every turn. At least 1.
+    pub turns: f64,
+    /// What metering adds to the length of each task, in seconds.
+    pub metering: f64,
     /// From waking a thread to its first instruction.
     pub wake: f64,
     /// Importing one module in a fresh interpreter, on average.
@@ -95,6 +99,8 @@ impl Default for Costs {
             parallel_memory: 1.0,
             switch_interval: 0.005,
             handoff: 5e-6,
+            turns: 1.0,
+            metering: 0.0,
             wake: 30e-6,
             import: 0.5e-3,
             gil: true,

@@ -15,13 +15,13 @@ use crate::{
 /// Where between the optimist (0) and the pessimist (1) of `contention` real runs lie.
 const QUEUEING_SHARE: f64 = 0.35;
 /// One-sided 90 % point of the normal distribution: two sides make the 80 % interval.
-const Z_80: f64 = 1.28;
+pub(crate) const Z_80: f64 = 1.28;
 /// A chunk should run this many times longer than its message costs, so that messages cost about 5 %.
 const CHUNK_OVER_MESSAGE: f64 = 20.0;
 /// Chunks per worker at least, so that the last one does not run alone for long.
 const CHUNKS_PER_WORKER: f64 = 4.0;
 /// Start-up repeats less well than work does.
-const START_ERROR: f64 = 0.3;
+pub(crate) const START_ERROR: f64 = 0.3;
 
 /// The seconds of one engine, term by term, for all tasks.
 #[derive(Clone, Debug, Default)]
@@ -73,9 +73,9 @@ impl Terms {
 
 /// What the forecasts of one question share.
 pub(crate) struct Model<'a> {
-    question: &'a Question,
+    pub(crate) question: &'a Question,
     pub(crate) task: Task,
-    tasks: f64,
+    pub(crate) tasks: f64,
 }
 
 impl<'a> Model<'a> {
@@ -132,7 +132,8 @@ impl<'a> Model<'a> {
         let stretch = if task.releases > 0.0 { outside / task.releases } else { f64::INFINITY };
         let lost = task.released * share_too_short(stretch, costs.wake) * wanted;
         let handovers = task.releases * costs.handoff * wanted;
-        let gil = if costs.gil { task.held + lost + handovers + cost.task } else { cost.task };
+        let turns = task.held * (costs.turns - 1.0).max(0.0) * wanted;
+        let gil = if costs.gil { task.held + lost + handovers + turns + cost.task } else { cost.task };
         let returns = convoy(task.releases, task.held, costs.switch_interval, wanted);
         let elsewhere = outside - lost + if costs.gil { returns } else { task.held };
         let imbalance = imbalance(&self.question.task_seconds, self.question.tasks, workers, 1);
@@ -179,7 +180,7 @@ impl<'a> Model<'a> {
         Terms {
             start: cost.start + cost.start_worker * f64::from(workers) + fresh + imports,
             cores: self.tasks * self.on_cores(cpu, workers + 1),
-            wait: self.tasks * (task.wall() + crossing) / f64::from(workers),
+            wait: self.tasks * (task.wall() + self.inner_alone(workers) + crossing) / f64::from(workers),
             payload: self.tasks * (bytes + dispatch),
             dispatch: self.tasks * dispatch,
             overhead: 0.0,
@@ -187,6 +188,13 @@ impl<'a> Model<'a> {
             chunksize,
             ..Terms::default()
         }
+    }
+
+    /// What a task takes longer in a worker whose native libraries may use only their share of the cores.
+    fn inner_alone(&self, workers: u32) -> f64 {
+        let cores = self.costs().cores;
+        let taken = if cores > 1.0 { (f64::from(workers - 1) / (cores - 1.0)).min(1.0) } else { 0.0 };
+        self.task.inner_cpu * taken
     }
 
     /// Wall seconds that the cores need for `cpu` seconds of each task when `workers` run tasks.
@@ -290,41 +298,11 @@ impl<'a> Model<'a> {
         };
         self.worker_counts(Engine::Threads).into_iter().map(with).reduce(f64::min)
     }
-
-    /// Replaces a forecast's seconds by what a trial of the same engine and workers showed.
-    pub(crate) fn corrected(&self, forecast: Forecast) -> Forecast {
-        let found = self.question.trials.iter().rev().find(|trial| {
-            trial.engine == forecast.engine && trial.workers == forecast.workers && trial.tasks > 0
-        });
-        let Some(trial) = found else { return forecast };
-        let lengths = &self.question.task_seconds;
-        let chunk = forecast.chunksize;
-        let then =
-            imbalance(lengths, trial.tasks, trial.workers, chunk.min(chunk_of(trial.tasks, trial.workers)));
-        let whole = imbalance(lengths, self.question.tasks, trial.workers, chunk);
-        let each = trial.seconds / to_float(trial.tasks) / then * whole;
-        let seconds = trial.open_seconds + self.tasks * each;
-        let relative = (self.task.variation.powi(2) / to_float(trial.tasks) + 0.04_f64.powi(2)).sqrt();
-        let error = Z_80 * (relative * self.tasks * each).hypot(START_ERROR * trial.open_seconds);
-        Forecast {
-            seconds,
-            low: (seconds - error).max(seconds * 0.3),
-            high: seconds + error,
-            speedup: ratio(self.serial(), seconds),
-            trial: Some(trial.seconds / to_float(trial.tasks)),
-            ..forecast
-        }
-    }
 }
 
 /// The caller's side of one task's payload, in seconds.
 fn payload_caller(payload: &Payload, cost: &EngineCost) -> f64 {
     payload.pickle_in + payload.unpickle_out + (payload.in_bytes + payload.out_bytes) * cost.byte
-}
-
-/// The largest chunk that gives each worker of a trial something to do.
-fn chunk_of(tasks: u64, workers: u32) -> u32 {
-    u32::try_from(tasks / u64::from(workers.max(1))).unwrap_or(u32::MAX).max(1)
 }
 
 pub(crate) fn ratio(serial: f64, seconds: f64) -> f64 {

@@ -8,6 +8,7 @@
 mod advice;
 mod choose;
 mod contention;
+mod correct;
 mod engine;
 mod forecast;
 mod ledger;

@@ -187,6 +187,8 @@ pub struct Answer {
     pub contenders: Vec<Contender>,
     /// Whether more samples would hardly move the forecasts.
     pub stable: bool,
+    /// Relative standard error of the mean task: how much sampling alone leaves open.
+    pub sampling_error: f64,
     /// The argument, in sentences.
     pub reasons: Vec<String>,
     /// What to change for more, in sentences.

@@ -5,7 +5,9 @@ Every figure is the best of a few short runs: a cost is what it takes when nothi
 
 from __future__ import annotations
 
+import json
 import os
+import statistics
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from whichever import _core
 from whichever.executors import ENGINES, Engine, open_engine
+from whichever.meter import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +47,8 @@ def calibrate() -> dict[str, Any]:
         "parallel_memory": parallel_memory,
         "switch_interval": sys.getswitchinterval(),
         "handoff": _handoff(),
+        "turns": _turns(),
+        "metering": _metering(),
         "wake": wake,
         "import": _import(),
         "gil": gil_enabled(),
@@ -196,6 +201,36 @@ def _handoff() -> float:
     alone = _best(work) / rounds
     together = _best(lambda: _in_threads(work, 2)) / (2 * rounds)
     return max(together - alone, 0.0) / releases
+
+
+def _turns() -> float:
+    """Measure how much longer Python takes in two threads in turn than alone: objects made, filled and dropped."""
+    if not gil_enabled():
+        return 1.0
+    text = json.dumps([{"name": f"item {k}", "sizes": [k, k + 1, k + 2]} for k in range(300)])
+
+    def work() -> None:
+        for _ in range(40):
+            json.dumps(json.loads(text), indent=1)
+
+    alone = _best(work)
+    together = min(_timed(lambda: _in_threads(work, 2)) for _ in range(4)) / 2
+    return max(together / alone, 1.0)
+
+
+def _metering() -> float:
+    """Measure what the meter adds to a task's measured length, with tasks that do nothing."""
+    calls = 5000
+    with Meter() as meter:
+        for k in range(calls):
+            meter.call(_TASKS.noop, k)
+        lengths = meter.task_seconds
+
+    def bare() -> None:
+        for k in range(calls):
+            _TASKS.noop(k)
+
+    return max(statistics.median(lengths) - _best(bare) / calls, 0.0)
 
 
 def _in_threads(work: Callable[[], None], threads: int) -> None:

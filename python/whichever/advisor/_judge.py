@@ -59,6 +59,7 @@ class Answer:
     speedup: float
     contenders: tuple[Contender, ...]
     stable: bool
+    sampling_error: float
     reasons: tuple[str, ...]
     advice: tuple[str, ...]
 
@@ -116,6 +117,7 @@ class Case:
             speedup=given["speedup"],
             contenders=tuple(Contender(**contender) for contender in given["contenders"]),
             stable=given["stable"],
+            sampling_error=given["sampling_error"],
             reasons=tuple(given["reasons"]),
             advice=tuple(given["advice"]),
         )

@@ -30,6 +30,9 @@ _SHARE = 0.6
 """Share of the budget for sampling; trials get the rest."""
 _SHARE_OF_ITEMS = 0.3
 """Share of the items to sample at most, when trials need some as well."""
+_SHARE_OF_UNEVEN_ITEMS = 0.6
+_UNEVEN = 0.08
+"""Relative error of the mean task above which more samples tell more than a trial."""
 _FAILURES_BEFORE_GIVING_UP = 5
 _PAYLOADS = 5
 
@@ -185,7 +188,8 @@ class Sampler:
         if self.sampled.results:
             self.bring_up_to_date()
             answer = self._case.answer()
-            enough = done >= max(_SHARE_OF_ITEMS * self._case.tasks, _LEAST_ITEMS)
+            share = _SHARE_OF_ITEMS if answer.sampling_error < _UNEVEN else _SHARE_OF_UNEVEN_ITEMS
+            enough = done >= max(share * self._case.tasks, _LEAST_ITEMS)
             if answer.stable or (answer.contenders and enough):
                 return False
         return elapsed < _SHARE * self.total_budget() or (done < _LEAST_ITEMS and elapsed < self._budget)

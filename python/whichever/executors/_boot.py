@@ -12,6 +12,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from whichever._core import usable_cores
+
+_INNER_THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 _LOAD = """\
 import sys
 sys.path[:] = config["path"]
@@ -50,8 +60,18 @@ def configuration(**more: object) -> dict[str, Any]:
     return {"path": search_path(), "folder": folder, "argv": [str(word) for word in sys.argv], **more}
 
 
-def start_template(modules: tuple[str, ...]) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start the template process; return it and the socket that it obeys."""
+def inner_thread_limits(workers: int) -> dict[str, str]:
+    """Return environment variables that keep native libraries of each worker to its share of the cores.
+
+    Without them every worker's BLAS starts as many threads as there are cores, and they fight over these. What the
+    user has set stays.
+    """
+    share = str(max(int(usable_cores()["cores"]) // workers, 1))
+    return {name: share for name in _INNER_THREADS if name not in os.environ}
+
+
+def start_template(modules: tuple[str, ...], workers: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start the template process of `workers` workers; return it and the socket that it obeys."""
     ours, theirs = socket.socketpair()
     config = configuration(control=theirs.fileno(), parent=os.getpid(), modules=[*modules], late=[])
     # Interpreter switches (-W, -X, -O ...) in the standard library's own rendering, like multiprocessing's.
@@ -64,7 +84,10 @@ def start_template(modules: tuple[str, ...]) -> tuple[subprocess.Popen[bytes], s
             file.write(json.dumps(config).encode())
             file.seek(0)
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
-                command, stdin=file, pass_fds=[theirs.fileno()]
+                command,
+                stdin=file,
+                pass_fds=[theirs.fileno()],
+                env=os.environ | inner_thread_limits(workers),
             )
     except BaseException:
         ours.close()

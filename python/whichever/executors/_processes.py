@@ -50,7 +50,7 @@ class ProcessesEngine(MessagingEngine):
             raise EngineUnavailableError(reason)
         _refuse_recursion()
         try:
-            self._template, self._control = start_template(self.modules)
+            self._template, self._control = start_template(self.modules, self.workers)
             self._couriers = [self._start_worker(self._control) for _ in range(self.workers)]
             self._await_ready()
         except LostWorkerError as lost:
