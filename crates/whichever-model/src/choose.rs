@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     Answer, Contender, Engine, Forecast, Question, advice,
-    correct::corrected,
+    correct::{corrected, lifted},
     forecast::{Model, ratio},
     reasons,
 };
@@ -34,8 +34,11 @@ pub fn decide(question: &Question) -> Answer {
         .into_iter()
         .filter(|engine| exists(question, *engine))
         .flat_map(|engine| of_engine(&model, engine))
-        .map(|forecast| measured(question, forecast))
         .collect();
+    let tried: Vec<Forecast> =
+        forecasts.iter().filter(|forecast| forecast.trial.is_some()).cloned().collect();
+    forecasts =
+        forecasts.into_iter().map(|forecast| measured(question, lifted(&model, forecast, &tried))).collect();
     let serial = forecasts.iter().find(|forecast| forecast.engine == Engine::Serial);
     let serial = serial.map_or_else(|| model.serial(), Forecast::known);
     for forecast in &mut forecasts {

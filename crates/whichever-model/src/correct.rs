@@ -1,11 +1,13 @@
 //! What a short real trial does to a forecast.
 
 use crate::{
-    Forecast,
+    Forecast, Limit,
     forecast::{Model, START_ERROR, Z_80, ratio, to_float},
     schedule::imbalance,
 };
 
+/// How much longer than expected a trial must take to contradict the model.
+const SLOWER: f64 = 1.3;
 /// Relative error of a trial of even tasks.
 const TRIAL_ERROR: f64 = 0.04;
 /// Relative error of the model in the cases that are tried, where it is at its weakest.
@@ -20,10 +22,14 @@ pub(crate) fn corrected(model: &Model<'_>, forecast: Forecast) -> Forecast {
     let lengths = &model.question.task_seconds;
     let done = to_float(trial.tasks);
     let chunk = forecast.chunksize.min(chunk_of(trial.tasks, trial.workers));
-    let then = imbalance(lengths, trial.tasks, trial.workers, chunk);
-    let whole = imbalance(lengths, model.question.tasks, trial.workers, forecast.chunksize);
+    // Where one thing at a time is the limit, no worker runs alone at the end.
+    let in_turn = matches!(forecast.limit, Limit::Gil | Limit::Payload);
+    let factor = |tasks, chunk| if in_turn { 1.0 } else { imbalance(lengths, tasks, trial.workers, chunk) };
+    let then = factor(trial.tasks, chunk);
+    let whole = factor(model.question.tasks, forecast.chunksize);
     let tried = model.tasks * trial.seconds / done / then * whole;
     let expected = (forecast.seconds - trial.open_seconds).max(tried * 0.05);
+    let limit = if served(model, &forecast, tried, expected) { Limit::Cores } else { forecast.limit };
     let luck = (model.task.variation / done.sqrt()).hypot(TRIAL_ERROR);
     let (work, error) = combined((tried, luck), (expected, UNTRIED_ERROR));
     let seconds = trial.open_seconds + work;
@@ -34,6 +40,31 @@ pub(crate) fn corrected(model: &Model<'_>, forecast: Forecast) -> Forecast {
         high: seconds + margin,
         speedup: ratio(model.serial(), seconds),
         trial: Some(trial.seconds / done),
+        limit,
+        ..forecast
+    }
+}
+
+/// Whether a trial took so much longer than expected that what the tasks wait for must be computed on these cores.
+fn served(model: &Model<'_>, forecast: &Forecast, tried: f64, expected: f64) -> bool {
+    let bound = model.served(forecast.engine, forecast.workers);
+    tried > SLOWER * expected && bound > 0.7 * tried
+}
+
+/// Lifts the forecast of an engine that waits like one whose trial met the server's CPU: it will meet it too.
+pub(crate) fn lifted(model: &Model<'_>, forecast: Forecast, tried: &[Forecast]) -> Forecast {
+    let met = tried.iter().any(|other| other.trial.is_some() && other.limit == Limit::Cores);
+    let bound = model.served(forecast.engine, forecast.workers);
+    if !met || forecast.trial.is_some() || bound <= forecast.seconds {
+        return forecast;
+    }
+    let factor = bound / forecast.seconds;
+    Forecast {
+        seconds: bound,
+        low: forecast.low,
+        high: forecast.high.max(bound * 1.2),
+        speedup: forecast.speedup / factor,
+        limit: Limit::Cores,
         ..forecast
     }
 }

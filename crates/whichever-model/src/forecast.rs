@@ -249,7 +249,7 @@ impl<'a> Model<'a> {
 
     /// Wall seconds when what the tasks wait for is computed on the same cores. The ledger cannot tell a server of
     /// theirs from other programs, so this is an upper bound, and a reason for a trial.
-    fn served(&self, engine: Engine, workers: u32) -> f64 {
+    pub(crate) fn served(&self, engine: Engine, workers: u32) -> f64 {
         if engine == Engine::Serial || self.task.served_cpu <= 0.0 {
             return 0.0;
         }

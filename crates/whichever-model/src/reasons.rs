@@ -76,7 +76,7 @@ fn ceiling(question: &Question, model: &Model<'_>, first: &Forecast) -> Option<S
             trim(costs.cores)
         )),
         Limit::Gil if first.engine == Engine::Async => Some(format!(
-            "The event loop itself is the limit: it runs Python {} a task.",
+            "The event loop itself is the limit: a task computes in it, or blocks it, for {}.",
             seconds(model.task.held + model.task.released + model.task.blocked_loop)
         )),
         Limit::Gil => {

@@ -3,7 +3,9 @@
 use crate::{BlockedKind, Question};
 
 /// How much longer than the typical task the first must be to count as a warm-up (imports, cold caches).
-const WARMUP_RATIO: f64 = 2.0;
+const WARMUP_RATIO: f64 = 1.7;
+/// The others must be this even, or the first is just a long one of uneven tasks.
+const EVEN_RATIO: f64 = 2.5;
 /// Below this a longer first task is noise.
 const WARMUP_LEAST_S: f64 = 1e-3;
 /// The fewest tasks that show what is typical.
@@ -98,9 +100,13 @@ fn warmup(seconds: &[f64]) -> f64 {
     if seconds.len() < WARMUP_LEAST_TASKS {
         return 0.0;
     }
-    let longest = rest.iter().copied().fold(0.0, f64::max);
-    let extra = first - mean(rest).unwrap_or(0.0);
-    if *first > WARMUP_RATIO * longest && extra > WARMUP_LEAST_S { extra } else { 0.0 }
+    let mut sorted = rest.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (typical, longest) = (sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
+    let stands_out = *first > WARMUP_RATIO * typical && *first >= longest;
+    let others_even = longest <= EVEN_RATIO * typical;
+    let extra = first - typical;
+    if stands_out && others_even && extra > WARMUP_LEAST_S { extra } else { 0.0 }
 }
 
 fn steady(seconds: &[f64], warm: bool) -> &[f64] {

@@ -19,9 +19,8 @@ pub(crate) fn why(question: &Question, model: &Model<'_>, forecasts: &[Forecast]
     match first.engine {
         Engine::Serial => why_serial(question, model, forecasts),
         Engine::Async => format!(
-            "A task waits {} of its time ({}); one event loop lets {} of them wait at once.",
-            percent(share(model, model.task.blocked)),
-            kinds(question),
+            "A task awaits something for {} of its time; one event loop lets {} of them wait at once.",
+            percent(share(model, model.task.blocked - model.task.blocked_loop)),
             first.workers
         ),
         Engine::Threads => why_threads(question, model, first),

@@ -161,6 +161,21 @@ fn engines_too_close_to_call_are_tried_and_the_trial_counts() {
 }
 
 #[test]
+fn a_server_on_the_same_cores_holds_every_engine_up_once_a_trial_met_it() {
+    let mut asked = question(0.0005, 0.0, 0.004, 400);
+    asked.others_busy = 0.9;
+    let first = decide(&asked);
+    assert_eq!(first.contenders[0].engine, Engine::Threads, "unsure, so tried without a rival");
+    let workers = first.contenders[0].workers;
+    asked.trials =
+        vec![Trial { engine: Engine::Threads, workers, tasks: 128, seconds: 0.30, open_seconds: 0.001 }];
+    let answer = decide(&asked);
+    assert_eq!(answer.engine, Engine::Threads, "{:?}", answer.forecasts);
+    assert_eq!(answer.forecasts[0].limit, Limit::Cores);
+    assert!(answer.speedup < 2.5 && said(&answer).contains("same 2 cores"), "{}", said(&answer));
+}
+
+#[test]
 fn measurements_beat_forecasts() {
     let mut asked = question(0.05, 0.0, 0.0, 200);
     let workers = decide(&asked).forecasts.iter().find(|f| f.engine == Engine::Threads).unwrap().workers;

@@ -127,7 +127,9 @@ class Asking:
         forecast = next(
             f for f in forecasts if (f.engine, f.workers) == (contender.engine, contender.workers)
         )
-        number = planned_items(contender, forecast, self.case.tasks, seconds, self.feed.left() // rivals)
+        number = planned_items(
+            contender, forecast, self.case.tasks, seconds, self.feed.left() // max(rivals, 2)
+        )
         taken = [pair for _ in range(number) if (pair := self.feed.take()) is not None]
         if len(taken) < contender.workers:
             self._keep_untried(taken, sampled)
