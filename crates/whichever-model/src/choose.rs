@@ -15,6 +15,8 @@ pub const TIE: f64 = 1.05;
 pub const CLOSE: f64 = 1.35;
 /// A forecast whose upper end is this many times the expectation is tried even without a rival.
 const UNSURE: f64 = 1.5;
+/// So is a speed-up from here on: what the tasks wait for may not keep up with so many at once.
+const SURPRISING: f64 = 4.0;
 /// Of one engine's worker counts, the smallest within this of its best.
 const FEWER_WORKERS: f64 = 1.03;
 /// Sampling error of the mean task and of the held share below which forecasts hardly move.
@@ -151,7 +153,8 @@ fn contenders(question: &Question, first: &Forecast, others: &[Forecast]) -> Vec
         .filter(|forecast| close(forecast))
         .filter(|forecast| seen.insert(forecast.engine))
         .collect();
-    let unsure = first.engine != Engine::Serial && first.high > first.seconds * UNSURE;
+    let unsure =
+        first.engine != Engine::Serial && (first.high > first.seconds * UNSURE || first.speedup > SURPRISING);
     if candidates.len() < 2 && !unsure {
         return Vec::new();
     }

@@ -4,7 +4,7 @@ use crate::{
     CLOSE, Engine, Forecast, Limit, Question,
     forecast::{Model, to_float},
     phrase::{INNER_THREADS, bytes, inner_share, percent, seconds, trim},
-    why::{why, why_not_threads},
+    why::{says_little, why, why_not_threads},
 };
 
 /// Run-queue delay as a share of wall time above which the machine is too busy to tell.
@@ -18,8 +18,10 @@ const HELD_MUCH: f64 = 0.2;
 pub(crate) fn reasons(question: &Question, model: &Model<'_>, forecasts: &[Forecast]) -> Vec<String> {
     let mut sentences = Vec::new();
     sentences.extend(too_busy(question));
+    let first = sentences.len();
     sentences.push(why(question, model, forecasts));
-    sentences.extend(why_not_threads(question, model, forecasts));
+    let at = if says_little(model, forecasts) { first } else { sentences.len() };
+    sentences.splice(at..at, why_not_threads(question, model, forecasts));
     sentences.extend(runner_up(forecasts));
     sentences.extend(ceiling(question, model, &forecasts[0]));
     sentences.extend(inner_threads(question, model));
@@ -114,8 +116,7 @@ fn served(question: &Question, model: &Model<'_>, first: &Forecast) -> Option<St
     let cpu = model.task.served_cpu;
     (cpu > 0.1 * model.task.wall() && each > 1.5 * alone).then(|| {
         format!(
-            "What it waits for seems to be computed on this machine ({} of CPU a task), on the same {} cores.",
-            seconds(cpu),
+            "What it waits for seems to be computed on this machine, by the same {} cores.",
             trim(question.costs.cores)
         )
     })

@@ -77,6 +77,11 @@ fn why_separate(model: &Model<'_>, first: &Forecast) -> String {
     )
 }
 
+/// Whether `why` could only say that nothing is faster; what keeps threads from it then says more.
+pub(crate) fn says_little(model: &Model<'_>, forecasts: &[Forecast]) -> bool {
+    forecasts[0].engine == Engine::Serial && inner_share(model) <= INNER_THREADS && !model.question.coroutine
+}
+
 /// What keeps threads from helping, where they do not.
 pub(crate) fn why_not_threads(
     question: &Question,

@@ -172,7 +172,7 @@ fn a_server_on_the_same_cores_holds_every_engine_up_once_a_trial_met_it() {
     let answer = decide(&asked);
     assert_eq!(answer.engine, Engine::Threads, "{:?}", answer.forecasts);
     assert_eq!(answer.forecasts[0].limit, Limit::Cores);
-    assert!(answer.speedup < 2.5 && said(&answer).contains("same 2 cores"), "{}", said(&answer));
+    assert!(answer.speedup < 2.5 && said(&answer).contains("the same 2 cores"), "{}", said(&answer));
 }
 
 #[test]

@@ -124,12 +124,10 @@ class Asking:
         rivals: int,
         sampled: Sampled,
     ) -> None:
-        forecast = next(
-            f for f in forecasts if (f.engine, f.workers) == (contender.engine, contender.workers)
-        )
-        number = planned_items(
-            contender, forecast, self.case.tasks, seconds, self.feed.left() // max(rivals, 2)
-        )
+        left = self.feed.left() // max(rivals, 2)
+        forecast = _affordable(contender, forecasts, left)
+        contender = Contender(forecast.engine, forecast.workers, forecast.chunksize)
+        number = planned_items(contender, forecast, self.case.tasks, seconds, left)
         taken = [pair for _ in range(number) if (pair := self.feed.take()) is not None]
         if len(taken) < contender.workers:
             self._keep_untried(taken, sampled)
@@ -227,6 +225,13 @@ class Asking:
             timeline=sampler.meter.timeline(),
             machine=dict(here.facts),
         )
+
+
+def _affordable(contender: Contender, forecasts: Sequence[Forecast], left: int) -> Forecast:
+    """Give the forecast to try: the contender's own, or one of its engine with fewer workers where items are few."""
+    own = [forecast for forecast in forecasts if forecast.engine == contender.engine]
+    fitting = [forecast for forecast in own if forecast.workers <= min(left, contender.workers)]
+    return max(fitting or own, key=lambda forecast: forecast.workers)
 
 
 def _sentence(note: str) -> str:
