@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,34 +21,42 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benches._result import write_result
-from workloads.registry import workloads
+from workloads.registry import Workload, workloads
 
 import whichever
 from whichever.advisor import _cache
 from whichever.advisor._machine import RECORDS
 
+_MARK = "\nentry: "
+"""Stands before the entry on standard output, after whatever tasks printed."""
 
-def ask(workload: Any) -> dict[str, Any] | None:
-    """Ask one workload's question, verified; give its record and how long the question took before verifying."""
+
+def ask(name: str) -> dict[str, Any]:
+    """Ask one workload's question, verified, in a process of its own, as a user would."""
+    command = [sys.executable, __file__, "--one", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}")
+    found: dict[str, Any] = json.loads(done.stdout.rpartition(_MARK)[2])
+    return found
+
+
+def ask_here(workload: Workload) -> dict[str, Any]:
+    """Ask in this process; give the record and how long the question took before verifying."""
     moments: list[tuple[float, str]] = []
     with workload.make() as (fn, items):
         begin = time.perf_counter()
-        before = len(_cache.records(RECORDS))
         verdict = whichever.which(
             fn, items, verify=True, progress=lambda text: moments.append((time.perf_counter(), text))
         )
-    records = _cache.records(RECORDS)
-    if len(records) == before:
-        return None
-    record = records[-1]
+    record = _cache.records(RECORDS)[-1]
     asked = next((moment for moment, text in moments if text.startswith("verifying")), time.perf_counter())
-    serial = verdict.ledger.wall
     return {
         "chosen": record["chosen"],
         "regret": record["regret"],
         "runs": record["runs"],
         "asked_s": asked - begin,
-        "budget_s": max(1.0, 5 * serial),
+        "budget_s": max(1.0, 5 * verdict.ledger.wall),
         "tasks": verdict.tasks,
         "queue_share": verdict.ledger.queue_share,
         "excluded": dict(verdict.excluded),
@@ -82,9 +91,24 @@ def summary(entries: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         "regrets": dict(sorted(regrets.items(), key=lambda pair: -pair[1])),
         "error_median": statistics.median(sizes),
         "error_within_20_percent": sum(size <= 0.20 for size in sizes) / len(sizes),
+        "inside_80_percent_interval": _inside(entries),
         "worst_ten": [{"forecast": name, "error": value} for value, name in medians[:10]],
         "over_budget_s_p95": sorted(late)[int(len(late) * 0.95)],
     }
+
+
+def _line(entry: dict[str, Any]) -> str:
+    runs = ", ".join(
+        f"{run['engine']}:{run['workers']} {run['predicted']:.3f}/{run['measured']:.3f}"
+        for run in entry["runs"]
+    )
+    return f"{entry['chosen']} regret {entry['regret']:.2f} ({runs}) asked {entry['asked_s']:.2f} s"
+
+
+def _inside(entries: dict[str, list[dict[str, Any]]]) -> float:
+    """Give the share of real runs that lay inside their forecast's 80 % interval."""
+    runs = [run for asked in entries.values() for entry in asked for run in entry["runs"]]
+    return sum(run["low"] <= run["measured"] <= run["high"] for run in runs) / len(runs)
 
 
 def _short(entry: dict[str, Any]) -> dict[str, Any]:
@@ -97,37 +121,29 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", help="workloads; default: all whose libraries are here")
+    parser.add_argument("--one", metavar="NAME", help="ask one workload here and print its entry")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", default="verdicts", help="name of the result file")
     parser.add_argument(
         "--questions", type=Path, help="also write every question here, for work on the model"
     )
     options = parser.parse_args()
+    if options.one:
+        print(_MARK + json.dumps(ask_here(workloads()[options.one])))
+        return
     whichever.machine()
-    chosen = [w for w in workloads().values() if not options.names or w.name in options.names]
     entries: dict[str, list[dict[str, Any]]] = {}
     for turn in range(options.repeats):
-        for workload in chosen:
-            if workload.missing():
+        for workload in workloads().values():
+            if workload.missing() or (options.names and workload.name not in options.names):
                 continue
             try:
-                entry = ask(workload)
-            except Exception as error:  # noqa: BLE001 - one workload's trouble must not end the others'
-                print(f"{turn} {workload.name}: {type(error).__name__}: {error}", flush=True)
-                continue
-            if entry is None:
-                print(f"{turn} {workload.name}: not verified", flush=True)
+                entry = ask(workload.name)
+            except (RuntimeError, subprocess.TimeoutExpired) as error:
+                print(f"{turn} {workload.name}: {error}", flush=True)
                 continue
             entries.setdefault(workload.name, []).append(entry)
-            shown = ", ".join(
-                f"{run['engine']}:{run['workers']} {run['predicted']:.3f}/{run['measured']:.3f}"
-                for run in entry["runs"]
-            )
-            print(
-                f"{turn} {workload.name}: {entry['chosen']} regret {entry['regret']:.2f} ({shown})"
-                f" asked {entry['asked_s']:.2f} s",
-                flush=True,
-            )
+            print(f"{turn} {workload.name}: {_line(entry)}", flush=True)
     result = summary(entries) | {
         "entries": {name: [_short(entry) for entry in runs] for name, runs in entries.items()}
     }

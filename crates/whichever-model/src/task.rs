@@ -67,7 +67,8 @@ impl Task {
             blocked,
             blocked_loop: (blocked - readiness).max(0.0),
             held_off_cpu: ledger.held_off_cpu * scale,
-            child_cpu: ledger.child_cpu * scale * load,
+            // Children that began earlier may end, and be counted, inside a task: no more than the cores could do.
+            child_cpu: (ledger.child_cpu * scale * load).min(mean * question.costs.cores),
             inner_cpu: ledger.inner_cpu * scale * load,
             served_cpu: (question.others_busy * mean).min(served(question) * scale),
             releases: ledger.releases * scale,
