@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Answer, Contender, Engine, Forecast, Question, advice,
+    Answer, Contender, Engine, Forecast, Limit, Question, advice,
     correct::{corrected, lifted},
     forecast::{Model, ratio},
     reasons,
@@ -17,6 +17,8 @@ pub const CLOSE: f64 = 1.35;
 const UNSURE: f64 = 1.5;
 /// So is a speed-up from here on: what the tasks wait for may not keep up with so many at once.
 const SURPRISING: f64 = 4.0;
+/// A speed-up up to here is none.
+const NO_GAIN: f64 = 1.02;
 /// Of one engine's worker counts, the smallest within this of its best.
 const FEWER_WORKERS: f64 = 1.03;
 /// Sampling error of the mean task and of the held share below which forecasts hardly move.
@@ -146,7 +148,11 @@ fn contenders(question: &Question, first: &Forecast, others: &[Forecast]) -> Vec
             || question.trials.iter().any(|trial| trial.engine == engine && trial.tasks > 0)
     };
     let best = others.iter().map(|forecast| forecast.seconds).fold(first.seconds, f64::min);
-    let close = |forecast: &Forecast| forecast.seconds.min(forecast.low * 1.15) <= best * CLOSE;
+    // Where one thing at a time takes all of a task's time, a trial could only find noise.
+    let hopeless = |forecast: &Forecast| forecast.limit == Limit::Gil && forecast.speedup <= NO_GAIN;
+    let close = |forecast: &Forecast| {
+        forecast.seconds.min(forecast.low * 1.15) <= best * CLOSE && !hopeless(forecast)
+    };
     let mut seen = BTreeSet::new();
     let candidates: Vec<&Forecast> = std::iter::once(first)
         .chain(others)

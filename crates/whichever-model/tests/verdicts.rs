@@ -176,6 +176,12 @@ fn a_server_on_the_same_cores_holds_every_engine_up_once_a_trial_met_it() {
 }
 
 #[test]
+fn threads_are_not_tried_on_a_task_that_never_gives_the_gil_up() {
+    let answer = decide(&question(0.05, 0.0, 0.0, 20));
+    assert!(answer.contenders.iter().all(|contender| contender.engine != Engine::Threads));
+}
+
+#[test]
 fn measurements_beat_forecasts() {
     let mut asked = question(0.05, 0.0, 0.0, 200);
     let workers = decide(&asked).forecasts.iter().find(|f| f.engine == Engine::Threads).unwrap().workers;

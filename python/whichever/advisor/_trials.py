@@ -8,6 +8,7 @@ import inspect
 import math
 import statistics
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from whichever.advisor._judge import Contender, Measurement, Trial
@@ -24,6 +25,8 @@ _SHORT_RUN_S = 0.3
 _REPEATS = 5
 _FEW_REPEATS = 3
 _VERY_SHORT_RUN_S = 0.1
+_FRESH = ("interpreters", "processes")
+_WAVES_TO_WARM_UP = 3
 _DEADLINE_FACTOR = 3.0
 """A trial that takes this many times longer than expected starts no further item."""
 
@@ -47,6 +50,9 @@ def run_trial(
 ) -> tuple[Trial, list[Outcome]]:
     """Run `items` on one engine and time it, start-up apart.
 
+    In fresh interpreters each worker's first task pays for what the caller has long had (caches, lazy imports): with
+    items enough, what the first ones take longer counts as start-up.
+
     Args:
         fn: The task.
         items: Items of its own, not run before.
@@ -55,16 +61,25 @@ def run_trial(
         seconds: What the trial is expected to take.
     """
     begin = time.perf_counter()
-    engine = open_engine(contender.engine, contender.workers, modules)
+    workers = contender.workers
+    engine = open_engine(contender.engine, workers, modules)
     with engine:
         opened = time.perf_counter()
-        chunksize = max(min(contender.chunksize, len(items) // contender.workers), 1)
         deadline = time.monotonic() + _DEADLINE_FACTOR * seconds
-        outcomes = engine.run(fn, items, chunksize=chunksize, deadline=deadline)
+        first = workers if contender.engine in _FRESH and len(items) >= _WAVES_TO_WARM_UP * workers else 0
+        warmed = engine.run(fn, items[:first], deadline=deadline)
+        warm = time.perf_counter()
+        rest = items[first:]
+        chunksize = max(min(contender.chunksize, len(rest) // workers), 1)
+        outcomes = engine.run(fn, rest, chunksize=chunksize, deadline=deadline)
         done = time.perf_counter()
     closed = time.perf_counter()
-    overhead = (opened - begin) + (closed - done)
-    return Trial(contender.engine, contender.workers, len(outcomes), done - opened, overhead), outcomes
+    outcomes = [replace(outcome, index=outcome.index + first) for outcome in outcomes]
+    wave = (done - warm) / max(len(outcomes), 1) * workers
+    cold = max(warm - opened - wave, 0.0) if first else 0.0
+    overhead = (opened - begin) + (closed - done) + cold
+    run = (done - warm) + (warm - opened - cold)
+    return Trial(contender.engine, workers, len(warmed) + len(outcomes), run, overhead), [*warmed, *outcomes]
 
 
 def verify(
