@@ -9,7 +9,7 @@ use crate::{
 /// How much longer than expected a trial must take to contradict the model.
 const SLOWER: f64 = 1.3;
 /// Relative error of a trial of even tasks.
-const TRIAL_ERROR: f64 = 0.04;
+const TRIAL_ERROR: f64 = 0.06;
 /// Relative error of the model in the cases that are tried, where it is at its weakest.
 const UNTRIED_ERROR: f64 = 0.25;
 

@@ -21,7 +21,7 @@ const CHUNK_OVER_MESSAGE: f64 = 20.0;
 /// Chunks per worker at least, so that the last one does not run alone for long.
 const CHUNKS_PER_WORKER: f64 = 4.0;
 /// Start-up repeats less well than work does.
-pub(crate) const START_ERROR: f64 = 0.3;
+pub(crate) const START_ERROR: f64 = 0.4;
 
 /// The seconds of one engine, term by term, for all tasks.
 #[derive(Clone, Debug, Default)]
@@ -220,11 +220,11 @@ impl<'a> Model<'a> {
         let work = (seconds - terms.start).max(0.0);
         let sampled = self.sampling_error();
         let (model, split) = match engine {
-            Engine::Serial => (0.03, 0.0),
-            Engine::Threads => (0.08, self.task.held_error / self.task.wall().max(f64::MIN_POSITIVE)),
+            Engine::Serial => (0.06, 0.0),
+            Engine::Threads => (0.11, self.task.held_error / self.task.wall().max(f64::MIN_POSITIVE)),
             Engine::Async => (0.10, 0.0),
             Engine::Interpreters => (0.15, 0.0),
-            Engine::Processes => (0.08, 0.0),
+            Engine::Processes => (0.14, 0.0),
         };
         let memory = self.memory_error(terms);
         let relative = (sampled.powi(2) + f64::powi(model, 2) + split.powi(2) + memory.powi(2)).sqrt();
