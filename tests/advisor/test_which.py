@@ -41,7 +41,7 @@ def test_sleepers_belong_to_many_threads():
 
 
 def test_pure_python_holds_the_gil():
-    verdict = whichever.which(spin, [200_000] * 60)
+    verdict = whichever.which(spin, [200_000] * 400)
     ledger = verdict.ledger
     running = ledger.wall - ledger.queued
     assert ledger.held > 0.8 * running if ledger.gil else ledger.held == 0

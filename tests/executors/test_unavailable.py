@@ -5,9 +5,10 @@ import threading
 
 import pytest
 
-from whichever.errors import EngineError, EngineUnavailableError
+from whichever.errors import EngineUnavailableError
 from whichever.executors import ENGINES, open_engine
 from whichever.executors._imports import modules_of
+from whichever.meter import Meter
 
 needs_interpreters = pytest.mark.skipif(
     ENGINES["interpreters"].unavailable() is not None, reason="sub-interpreters need Python 3.14"
@@ -92,7 +93,7 @@ def test_a_module_that_no_sub_interpreter_loads_is_named():
 
 @needs_interpreters
 def test_a_function_whose_module_does_not_load_in_a_sub_interpreter_is_refused():
-    assert "does not load in a sub-interpreter" in ENGINES["interpreters"].unavailable(EngineError)
+    assert "does not load in a sub-interpreter" in ENGINES["interpreters"].unavailable(Meter)
     assert ENGINES["interpreters"].unavailable(json.dumps) is None
 
 
