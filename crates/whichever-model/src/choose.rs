@@ -25,8 +25,8 @@ const FEWER_WORKERS: f64 = 1.03;
 const STABLE: f64 = 0.04;
 /// Fewest samples of the thread's state for a split to be believed.
 const STABLE_SAMPLES: u64 = 100;
-/// Fewest tasks for a spread to be believed.
-const STABLE_TASKS: u64 = 3;
+/// Fewest tasks for a spread to be believed, and for a mixture of tasks (some busy, some asleep) to show.
+const STABLE_TASKS: u64 = 8;
 
 /// Judges: forecasts for every engine that is not excluded, the choice, and what is still needed to be sure.
 ///

@@ -7,7 +7,9 @@ use crate::{
 };
 
 /// From this share of its time on, holding the GIL is what a task mostly does.
-const MOSTLY: f64 = 0.7;
+const MOSTLY: f64 = 0.5;
+/// And from this share on it does nothing else.
+const ALWAYS: f64 = 0.95;
 /// A speed-up below this is no help.
 const NO_HELP: f64 = 1.1;
 /// A release shorter than this many wake-ups of a thread is of no use to another one.
@@ -38,11 +40,18 @@ fn why_threads(question: &Question, model: &Model<'_>, first: &Forecast) -> Stri
     if !question.ledger.gil && task.blocked <= task.released {
         return "This interpreter has no GIL: threads run Python on all cores and share memory.".to_owned();
     }
-    if held > MOSTLY {
+    if held > ALWAYS {
         return format!(
             "By the ledger a task holds the GIL {} of its time, which leaves threads little to overlap; real runs \
              found them faster all the same.",
             percent(held)
+        );
+    }
+    if held > MOSTLY {
+        return format!(
+            "A task holds the GIL {} of its time; {} threads overlap the rest of it.",
+            percent(held),
+            first.workers
         );
     }
     if task.blocked > task.released {
@@ -79,7 +88,11 @@ fn why_separate(model: &Model<'_>, first: &Forecast) -> String {
 
 /// Whether `why` could only say that nothing is faster; what keeps threads from it then says more.
 pub(crate) fn says_little(model: &Model<'_>, forecasts: &[Forecast]) -> bool {
-    forecasts[0].engine == Engine::Serial && inner_share(model) <= INNER_THREADS && !model.question.coroutine
+    let question = model.question;
+    forecasts[0].engine == Engine::Serial
+        && inner_share(model) <= INNER_THREADS
+        && !question.coroutine
+        && !payload_dearer(question, model, forecasts)
 }
 
 /// What keeps threads from helping, where they do not.
@@ -155,7 +168,7 @@ fn why_serial(question: &Question, model: &Model<'_>, forecasts: &[Forecast]) ->
     }
     let payload = &question.payload;
     let crossing = crossing_seconds(question);
-    if best_of(forecasts, Engine::Processes).is_some() && crossing > task.wall() {
+    if payload_dearer(question, model, forecasts) {
         return format!(
             "Sending a task's payload to another process ({}) takes {}, the task itself {}: a plain loop is fastest.",
             bytes(payload.in_bytes + payload.out_bytes),
@@ -179,6 +192,11 @@ fn why_serial(question: &Question, model: &Model<'_>, forecasts: &[Forecast]) ->
         ),
         _ => format!("No engine is faster by more than 5 % ({gain}), and a plain loop is simplest."),
     }
+}
+
+/// Whether a task's payload takes longer to send than the task takes.
+fn payload_dearer(question: &Question, model: &Model<'_>, forecasts: &[Forecast]) -> bool {
+    best_of(forecasts, Engine::Processes).is_some() && crossing_seconds(question) > model.task.wall()
 }
 
 fn short_releases(question: &Question, model: &Model<'_>) -> bool {
