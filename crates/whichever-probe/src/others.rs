@@ -10,8 +10,9 @@ use std::collections::HashMap;
 
 /// How often threads are listed.
 pub(crate) const POLL_PERIOD_NS: u64 = 20_000_000;
-/// Less time than this outside of tasks is too little to judge by.
-const ENOUGH_OUTSIDE_NS: f64 = 5_000_000.0;
+/// Less time than this outside of tasks is too little to judge by: a library's pool spins for some milliseconds
+/// after each use, and on a busy machine the metered thread may be off its core just then.
+const ENOUGH_OUTSIDE_NS: f64 = 50_000_000.0;
 /// A native thread this busy outside of tasks, relative to inside, is foreign.
 const FOREIGN_RATIO: f64 = 0.5;
 /// Name of our own threads, which are left out.
