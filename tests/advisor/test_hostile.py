@@ -79,7 +79,7 @@ def test_a_task_may_fork():
     if sys.version_info >= (3, 12):
         pytest.skip("CPython 3.12 and later warn of a fork beside threads, and warnings are errors here")
     verdict = whichever.which(forks, range(30), engines=["serial"])
-    assert len(verdict.samples) + 0 == len({item for item, _ in verdict.samples})
+    assert len(verdict.samples) == len({item for item, _ in verdict.samples}) > 0
 
 
 def test_a_fork_that_comes_back_in_the_child_does_not_measure_twice(tmp_path):
@@ -236,3 +236,16 @@ def test_it_works_in_ipython(tmp_path):
         env=os.environ | {"IPYTHONDIR": str(tmp_path), "NO_COLOR": "1"},
     )
     assert "serial" in done.stdout, done.stderr
+
+
+def test_a_task_that_kills_its_worker_costs_the_verdict_one_engine():
+    here = os.getpid()
+
+    def deadly(item):
+        if os.getpid() != here and item == 199:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return sum(range(20_000))
+
+    verdict = whichever.which(deadly, range(200), engines=["serial", "processes"], verify=True)
+    assert verdict.engine == "serial"
+    assert "SIGKILL" in verdict.excluded["processes"]

@@ -183,7 +183,7 @@ class Asking:
             best.setdefault(forecast.engine, forecast)
         case = self.case
         pages = case.question()["ledger"]["minor_faults"] * case.tasks
-        case.measured = verify(
+        case.measured, failed = verify(
             self.fn,
             items,
             list(best.values()),
@@ -191,7 +191,9 @@ class Asking:
             progress=self.say,
             repeat=pages > _MUCH_MEMORY_PAGES,
         )
-        _cache.append_record(RECORDS, _record(self.fn, predicted, case))
+        case.excluded.update(failed)
+        if predicted.engine not in failed:
+            _cache.append_record(RECORDS, _record(self.fn, predicted, case))
         return case.answer()
 
     def _verdict(

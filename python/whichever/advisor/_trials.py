@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from whichever.advisor._judge import Contender, Measurement, Trial
+from whichever.errors import EngineError
 from whichever.executors import open_engine
 
 if TYPE_CHECKING:
@@ -90,24 +91,34 @@ def verify(
     modules: Sequence[str],
     progress: Callable[[str], None],
     repeat: bool = False,
-) -> list[Measurement]:
+) -> tuple[list[Measurement], dict[str, str]]:
     """Run all items on each of the forecasts' engines, start-up and closing included; medians of short runs.
 
     With `repeat`, long runs are repeated too: for tasks that use much fresh memory, which costs whoever touches it
     first.
+
+    Returns:
+        The measurements, and the engines that failed with the reason in words.
     """
     seconds: dict[int, list[float]] = {k: [] for k in range(len(forecasts))}
+    failed: dict[str, str] = {}
     for turn in range(_REPEATS):
         for k, forecast in enumerate(forecasts):
             few = math.inf if repeat else _SHORT_RUN_S
-            if turn and min(seconds[k]) > (few if turn < _FEW_REPEATS else _VERY_SHORT_RUN_S):
+            enough = few if turn < _FEW_REPEATS else _VERY_SHORT_RUN_S
+            if forecast.engine in failed or (turn and min(seconds[k]) > enough):
                 continue
             progress(f"verifying: {forecast.engine}, {forecast.workers} workers, {len(items)} tasks")
-            seconds[k].append(_run_all(fn, items, forecast, modules))
-    return [
+            try:
+                seconds[k].append(_run_all(fn, items, forecast, modules))
+            except EngineError as error:
+                failed[forecast.engine] = f"failed when all items were run: {error}"
+    measured = [
         Measurement(forecast.engine, forecast.workers, statistics.median(seconds[k]))
         for k, forecast in enumerate(forecasts)
+        if forecast.engine not in failed
     ]
+    return measured, failed
 
 
 def _run_all(
