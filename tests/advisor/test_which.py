@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import itertools
+import sys
 import threading
 import time
 
@@ -241,3 +242,20 @@ def test_items_that_a_trial_left_over_are_not_lost():
     taken = sorted(item for item, _ in verdict.samples)
     assert taken == list(range(len(taken)))
     assert next(source) == len(taken)
+
+
+def test_an_item_that_leaves_in_a_trial_is_a_failure_and_is_verified_too():
+    here = threading.get_ident()
+
+    def leaves_elsewhere(item):
+        if threading.get_ident() != here:
+            sys.exit(3)
+        time.sleep(0.005)
+        return item
+
+    verdict = whichever.which(
+        leaves_elsewhere, iter(range(200)), count=200, engines=["serial", "threads"], verify=True
+    )
+    assert verdict.failures
+    assert {type(failure.error) for failure in verdict.failures} == {SystemExit}
+    assert verdict.tasks == 200

@@ -12,7 +12,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from whichever._types import EngineName, Failure, Forecast, Ledger
 from whichever.advisor import _cache
 from whichever.advisor._effects import Watch, exclusions_before, inspect_function
 from whichever.advisor._judge import Answer, Case, Contender
@@ -26,6 +25,7 @@ from whichever.executors import ENGINES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from whichever._types import EngineName, Forecast, Ledger
     from whichever.advisor._effects import Reach
     from whichever.advisor._feed import Feed
 
@@ -84,7 +84,7 @@ class Asking:
         for engine, reason in watch.exclusions().items():
             self.case.excluded.setdefault(engine, reason)
         predicted = self._tried(sampler)
-        answer = self._verified(predicted, sampled) if verify_all else predicted
+        answer = self._verified(sampled) if verify_all else predicted
         return self._verdict(name, answer, sampler, here, watch.notes())
 
     def _prepare(self, here: Machine) -> None:
@@ -142,7 +142,8 @@ class Asking:
             )
         except EngineError as error:
             self.case.excluded[contender.engine] = f"its trial failed: {error}"
-            sampled.failures += [Failure(index=index, item=item, error=error) for index, item in taken]
+            for index, item in taken:
+                sampled.keep_failure(index, item, error)
             return
         self.case.trials.append(trial)
         for outcome in outcomes:
@@ -150,7 +151,7 @@ class Asking:
             if outcome.error is None:
                 sampled.add(index, item, outcome.value)
             else:
-                sampled.failures.append(Failure(index=index, item=item, error=outcome.error))
+                sampled.keep_failure(index, item, outcome.error)
         started = {outcome.index for outcome in outcomes}
         left_over = [pair for k, pair in enumerate(taken) if k not in started]
         if left_over and self.feed.consumes:
@@ -164,17 +165,17 @@ class Asking:
         for index, item in taken:
             try:
                 sampled.add(index, item, self.fn(item))
-            except Exception as error:  # noqa: BLE001 - the task's own
-                sampled.failures.append(Failure(index=index, item=item, error=error))
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the task's own
+                sampled.keep_failure(index, item, error)
 
     async def _await_untried(self, taken: Sequence[tuple[int, Any]], sampled: Sampled) -> None:
         for index, item in taken:
             try:
                 sampled.add(index, item, await self.fn(item))
-            except Exception as error:  # noqa: BLE001 - the task's own
-                sampled.failures.append(Failure(index=index, item=item, error=error))
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the task's own
+                sampled.keep_failure(index, item, error)
 
-    def _verified(self, predicted: Answer, sampled: Sampled) -> Answer:
+    def _verified(self, sampled: Sampled) -> Answer:
         items = self.feed.all_items(sampled.items)
         self.case.tasks = len(items)
         predicted = self.case.answer()

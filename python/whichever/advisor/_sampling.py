@@ -53,10 +53,14 @@ class Sampled:
 
     def fail(self, index: int, item: Any, error: BaseException) -> None:
         """Keep what an item's task raised; too many with no success end the question."""
-        self.items[index] = item
-        self.failures.append(Failure(index=index, item=item, error=error))
+        self.keep_failure(index, item, error)
         if not self.results and len(self.failures) >= _FAILURES_BEFORE_GIVING_UP:
             self.give_up()
+
+    def keep_failure(self, index: int, item: Any, error: BaseException) -> None:
+        """Keep what an item's task raised, whatever happened to the others."""
+        self.items[index] = item
+        self.failures.append(Failure(index=index, item=item, error=error))
 
     def give_up(self) -> None:
         """Raise for a function that failed on every item it was given."""
