@@ -129,6 +129,10 @@ class Asking:
         left = self.feed.left() // max(rivals, 2)
         forecast = _affordable(contender, forecasts, left)
         contender = Contender(forecast.engine, forecast.workers, forecast.chunksize)
+        if self.feed.consumes:
+            # What a cut-off trial leaves over is run here, one by one: no more than that fits the time.
+            serial = next(f.seconds for f in forecasts if f.engine == "serial") / max(self.case.tasks, 1)
+            left = min(left, contender.workers + int(seconds / max(serial, 1e-7)))
         number = planned_items(contender, forecast, self.case.tasks, seconds, left)
         taken = [pair for _ in range(number) if (pair := self.feed.take()) is not None]
         if len(taken) < contender.workers:
