@@ -1,9 +1,11 @@
 //! How many cores this process may use: its affinity and its control group's CPU quota, v1 or v2.
 //!
-//! Assumes the usual mount points under `/sys/fs/cgroup`. A quota that cannot be read is no quota.
+//! A quota that cannot be read is no quota.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::cgroup;
 
 /// The cores this process may use.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,8 +22,7 @@ pub struct UsableCores {
 #[must_use]
 pub fn usable_cores() -> UsableCores {
     let affinity = std::thread::available_parallelism().map_or(1, usize::from).max(affinity_count());
-    let quota =
-        quota(Path::new("/sys/fs/cgroup"), &fs::read_to_string("/proc/self/cgroup").unwrap_or_default());
+    let quota = cgroup::tightest("cpu", quota_v1, quota_v2);
     let cores = quota.map_or(affinity as f64, |quota| quota.min(affinity as f64)).max(0.01);
     UsableCores { affinity, quota, cores }
 }
@@ -45,42 +46,6 @@ fn affinity_count() -> usize {
     0
 }
 
-/// The tightest quota on the way from this process's group up to the root, given the text of `/proc/self/cgroup`.
-fn quota(mount: &Path, membership: &str) -> Option<f64> {
-    let mut tightest: Option<f64> = None;
-    for line in membership.lines() {
-        let mut fields = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(group)) = (fields.next(), fields.next(), fields.next()) else {
-            continue;
-        };
-        let (base, read): (PathBuf, fn(&Path) -> Option<f64>) = if controllers.is_empty() {
-            (mount.to_path_buf(), quota_v2)
-        } else if controllers.split(',').any(|controller| controller == "cpu") {
-            (v1_mount(mount, controllers), quota_v1)
-        } else {
-            continue;
-        };
-        for folder in folders_up(&base, group) {
-            if let Some(quota) = read(&folder) {
-                tightest = Some(tightest.map_or(quota, |other| other.min(quota)));
-            }
-        }
-    }
-    tightest
-}
-
-/// `cpu,cpuacct` is mounted under that name or as plain `cpu`.
-fn v1_mount(mount: &Path, controllers: &str) -> PathBuf {
-    let joint = mount.join(controllers);
-    if joint.is_dir() { joint } else { mount.join("cpu") }
-}
-
-/// `base/group`, its parents, and `base` itself (where a container sees its own group).
-fn folders_up(base: &Path, group: &str) -> Vec<PathBuf> {
-    let group = Path::new(group.trim_start_matches('/'));
-    group.ancestors().map(|ancestor| base.join(ancestor)).collect()
-}
-
 fn quota_v2(folder: &Path) -> Option<f64> {
     let text = fs::read_to_string(folder.join("cpu.max")).ok()?;
     let (quota, period) = text.trim().split_once(' ')?;
@@ -101,15 +66,11 @@ fn ratio(quota: &str, period: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::Groups;
+    use crate::cgroup::tests::folder;
 
-    fn folder(name: &str, files: &[(&str, &str)]) -> PathBuf {
-        let root = std::env::temp_dir().join(format!("whichever-cores-{}-{name}", std::process::id()));
-        for (path, text) in files {
-            let path = root.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        root
+    fn quota(mount: &Path, membership: &str) -> Option<f64> {
+        Groups { mount, membership }.tightest("cpu", quota_v1, quota_v2)
     }
 
     #[test]
@@ -152,9 +113,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_no_quota() {
-        for text in ["", "::", "0:", "x", "0::/../..", "3:cpu:/a/b/c"] {
-            assert_eq!(quota(Path::new("/nowhere"), text), None);
-        }
+        assert_eq!(quota(Path::new("/nowhere"), "3:cpu:/a/b/c"), None);
         assert_eq!(ratio("0", "100"), None);
         assert_eq!(ratio("1", "0"), None);
     }

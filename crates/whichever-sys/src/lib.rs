@@ -2,17 +2,41 @@
 //!
 //! One mechanism a file. On Linux everything works; elsewhere the clocks do, and the rest answers with
 //! `io::ErrorKind::Unsupported`, so that the rooms above compile everywhere and can say what is missing.
+//! What speaks of descriptors exists on Unix only.
 
+mod cgroup;
 mod clock;
 mod cores;
+mod futex;
+mod load;
+#[cfg(unix)]
+mod mapping;
 mod memory;
+mod pages;
+#[cfg(unix)]
+mod pidfd;
+#[cfg(unix)]
+mod readiness;
 mod scheduling;
+#[cfg(unix)]
+mod shared;
 mod symbols;
 mod usage;
 
 pub use clock::{monotonic_ns, process_cpu_ns, sleep_until, thread_cpu_ns, thread_cpu_ns_of};
 pub use cores::{UsableCores, usable_cores};
+pub use futex::{FutexWait, futex_clear_and_wake, futex_wait, futex_wake};
+pub use load::{available_memory, resident_bytes, running_entities, total_memory};
+#[cfg(unix)]
+pub use mapping::{Access, Mapping};
 pub use memory::read_memory;
+pub use pages::page_size;
+#[cfg(unix)]
+pub use pidfd::Pidfd;
+#[cfg(unix)]
+pub use readiness::{kill_on_hangup, poll_readable};
 pub use scheduling::{Cores, Priority, SignalsBlocked, raise_priority, thread_id, tighten_timers};
+#[cfg(unix)]
+pub use shared::SharedFile;
 pub use symbols::{StaticWords, find_symbol};
 pub use usage::{Usage, children_cpu_ns, thread_usage};
