@@ -2,6 +2,7 @@
 
 mod judge;
 mod meter;
+mod pool;
 
 use pyo3::prelude::*;
 
@@ -14,6 +15,12 @@ mod _core {
     use super::judge::decide_json;
     #[pymodule_export]
     use super::meter::{Meter, usable_cores};
+    #[pymodule_export]
+    use super::pool::{
+        DrainingEvent, FutureCell, MapIterator, PoolCore, Slab, WorkerCore, adopt_template,
+        after_fork_in_child, belongs_to_template, forget_worker, has_ended, new_token, share_buffer,
+        watch_pid, worker_pid,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -116,8 +116,7 @@ impl Arena {
     /// # Errors
     /// The limit of open files, hardly any address space, or `Unsupported`.
     pub fn create(name: &str) -> io::Result<Self> {
-        let memory = total_memory().unwrap_or(USUAL_MEMORY);
-        Self::with_limits(name, memory.saturating_mul(SPAN_FACTOR), MOST_IDLE.min(memory / IDLE_SHARE))
+        Self::in_file(SharedFile::create(name)?)
     }
 
     /// The same with other limits: up to `span` bytes of ranges, at most `idle_cap` of them freed and warm.
@@ -125,7 +124,19 @@ impl Arena {
     /// # Errors
     /// As `create`.
     pub fn with_limits(name: &str, span: u64, idle_cap: u64) -> io::Result<Self> {
-        let file = SharedFile::create(name)?;
+        Self::over(SharedFile::create(name)?, span, idle_cap)
+    }
+
+    /// An arena of the usual limits in a file that is empty and that nobody else allocates in.
+    ///
+    /// # Errors
+    /// As `create`.
+    pub fn in_file(file: SharedFile) -> io::Result<Self> {
+        let memory = total_memory().unwrap_or(USUAL_MEMORY);
+        Self::over(file, memory.saturating_mul(SPAN_FACTOR), MOST_IDLE.min(memory / IDLE_SHARE))
+    }
+
+    fn over(file: SharedFile, span: u64, idle_cap: u64) -> io::Result<Self> {
         let mapping = map_span(&file, span)?;
         let ranges = Ranges::new(page_size() as u64, mapping.len() as u64);
         Ok(Self { file, mapping, idle_cap, books: Mutex::new(Books { ranges, file_bytes: 0 }) })

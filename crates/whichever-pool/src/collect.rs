@@ -1,0 +1,249 @@
+//! What workers say: results, released memory, output, and the news of their end.
+
+use std::sync::Arc;
+
+use crate::crew::{Crew, Effect};
+use crate::slot::{Link, Phase};
+use crate::task::{Broken, Cargo, Death, Ended, Loan, Storage, Task, Ticket};
+use crate::wire::{self, BODY_IN_ARENA, RECYCLE, Reply, ReplyKind, RequestHead, RequestKind};
+
+/// A reply, taken out of the ring.
+struct News {
+    kind: ReplyKind,
+    recycle: bool,
+    position: u64,
+    duration_ns: u64,
+    cargo: Cargo,
+}
+
+impl<T: Ticket, L: Link> Crew<T, L> {
+    /// Take everything that workers have sent.
+    pub fn collect(&mut self) {
+        for index in 0..self.slots.len() {
+            self.collect_from(index);
+        }
+        self.retire_idle();
+    }
+
+    pub(crate) fn collect_from(&mut self, index: usize) {
+        loop {
+            let slot = &mut self.slots[index];
+            let mut news = None;
+            let storage = &slot.storage;
+            if !slot.link.pop(&mut |record| news = read(record, storage)) {
+                break;
+            }
+            slot.unwoken = true; // it may wait for the room that this record left
+            match news {
+                Some(news) => self.hear(index, news),
+                // A worker that sends what nobody understands is not to be trusted with tasks.
+                None => self.slots[index].link.kill(),
+            }
+        }
+    }
+
+    fn hear(&mut self, index: usize, news: News) {
+        match news.kind {
+            ReplyKind::Ready => self.welcome(index, news.position),
+            ReplyKind::Say => self.effects.push_back(Effect::Say(news.position, news.cargo.body)),
+            ReplyKind::Log => self.effects.push_back(Effect::Log(news.cargo.body)),
+            ReplyKind::Free => {
+                for offset in wire::offsets(&news.cargo.body) {
+                    if self.slots[index].lent.remove(&offset) {
+                        self.arena.free(offset);
+                    } else {
+                        self.slots[index].release_shared(offset);
+                    }
+                }
+            }
+            ReplyKind::Unprepared => self.break_down(Broken {
+                reason: "the initializer of a worker raised; the pool runs nothing any more".to_owned(),
+                error: Some(news.cargo.body),
+            }),
+            ReplyKind::Revoked => self.answered(index, news.position),
+            _ => self.finish(index, news),
+        }
+    }
+
+    fn welcome(&mut self, index: usize, pid: u64) {
+        let slot = &mut self.slots[index];
+        slot.pid = u32::try_from(pid).unwrap_or(0);
+        slot.link.meet(slot.pid);
+        self.start_failures = 0;
+        if slot.phase == Phase::Hired {
+            slot.phase = Phase::Ready;
+        }
+    }
+
+    /// A task has ended, well or not.
+    fn finish(&mut self, index: usize, news: News) {
+        let slot = &mut self.slots[index];
+        let Some(flight) = slot.flights.front() else { return };
+        if flight.position != news.position {
+            return;
+        }
+        let Some(flight) = slot.flights.pop_front() else { return };
+        if news.recycle && slot.phase == Phase::Ready {
+            slot.phase = Phase::Retiring;
+            self.counts.recycled += 1;
+        }
+        // A worker that has gone past what was taken back has answered for it.
+        if slot.revoked_to.is_some_and(|last| news.position >= last) {
+            slot.revoked_to = None;
+            slot.link.allow_all();
+        }
+        let task = flight.task;
+        self.note_duration(task.function, news.duration_ns);
+        let ended = match (task.stopping, news.kind) {
+            (Some(why), ReplyKind::Raised) => Ended::Stopped(why),
+            (_, ReplyKind::Coded) if news.cargo.is_plain() => Ended::Scalar(news.cargo.body),
+            (_, ReplyKind::Raised) => Ended::Raised(news.cargo),
+            (_, ReplyKind::Unloadable) => Ended::Unloadable(news.cargo),
+            (_, ReplyKind::TooLarge) => {
+                Ended::TooLarge(String::from_utf8_lossy(&news.cargo.body).into_owned())
+            }
+            _ => Ended::Value(news.cargo),
+        };
+        self.settle(task, ended);
+    }
+
+    /// A task that was taken back has been passed over.
+    fn answered(&mut self, index: usize, position: u64) {
+        let slot = &mut self.slots[index];
+        if slot.revoked_to.is_some_and(|last| position >= last) {
+            slot.revoked_to = None;
+            slot.link.allow_all();
+        }
+        // It had seemed to run when it was taken back, and did not.
+        if slot.flights.front().is_some_and(|flight| flight.position == position)
+            && let Some(flight) = slot.flights.pop_front()
+        {
+            slot.unlend(&flight.task);
+            self.requeue(flight.task);
+        }
+    }
+
+    /// Put a task that did not start back to the front of the queue, or settle it if nobody wants it any more.
+    pub(crate) fn requeue(&mut self, task: Task<T>) {
+        if let Some(why) = task.stopping {
+            self.settle(task, Ended::Stopped(why));
+        } else if task.ticket.is_cancelled() {
+            self.settle(task, Ended::Dropped);
+        } else {
+            task.ticket.place(None);
+            self.pending.push_front(task);
+        }
+    }
+
+    fn note_duration(&mut self, number: u32, duration_ns: u64) {
+        self.counts.busy_ns += duration_ns;
+        let average = match self.functions.get_mut(&number) {
+            Some(function) => &mut function.average_ns,
+            None => &mut self.loose_ns,
+        };
+        let sample = duration_ns.max(1);
+        *average = if *average == 0 { sample } else { (*average * 7 + sample).div_ceil(8) };
+    }
+
+    /// Let workers go that are done with their last task.
+    fn retire_idle(&mut self) {
+        for slot in &mut self.slots {
+            if slot.phase == Phase::Retiring && slot.flights.is_empty() {
+                dismiss(slot);
+            }
+        }
+    }
+
+    /// Tell every worker to leave once it has no task; those still starting are told already.
+    pub fn dismiss_idle(&mut self) {
+        for slot in &mut self.slots {
+            if slot.flights.is_empty() && matches!(slot.phase, Phase::Ready | Phase::Hired | Phase::Retiring)
+            {
+                dismiss(slot);
+            }
+        }
+    }
+
+    /// A worker has ended. What it had sent before is heard first.
+    pub fn bury(&mut self, death: Death) {
+        let Some(index) = self.slots.iter().position(|slot| slot.token == death.token) else { return };
+        self.collect_from(index);
+        let (running, _) = self.slots[index].link.running();
+        let mut slot = self.slots.swap_remove(index);
+        let death = Death { pid: if death.pid == 0 { slot.pid } else { death.pid }, ..death };
+        for offset in slot.lent.drain() {
+            self.arena.free(offset);
+        }
+        let expected = slot.phase == Phase::Leaving;
+        let unready = slot.phase == Phase::Hired;
+        while let Some(mut flight) = slot.flights.pop_back() {
+            flight.task.loaded.clear();
+            if flight.position == running || flight.kill_at_ns != 0 && flight.task.stopping.is_some() {
+                self.lose(flight.task, &death);
+            } else {
+                self.requeue(flight.task);
+            }
+        }
+        if !expected {
+            self.counts.died += 1;
+        }
+        if unready && !expected && self.broken.is_none() {
+            self.start_failed(&format!("worker processes end before they are ready: {}", describe(&death)));
+        }
+        self.effects.push_back(Effect::Ended(death));
+    }
+
+    /// The task that a dead worker ran: stopped as asked, run again, or lost.
+    fn lose(&mut self, mut task: Task<T>, death: &Death) {
+        if let Some(why) = task.stopping {
+            self.settle(task, Ended::Stopped(why));
+        } else if task.retries > 0 && self.broken.is_none() && !task.ticket.is_cancelled() {
+            task.retries -= 1;
+            self.counts.retried += 1;
+            task.ticket.place(None);
+            self.pending.push_front(task);
+        } else {
+            self.settle(task, Ended::Died(death.clone()));
+        }
+    }
+}
+
+/// Send a worker home; a full ring means kill, for it would never hear.
+fn dismiss<T, L: Link>(slot: &mut crate::slot::Slot<T, L>) {
+    if !slot.push(&[&RequestHead::control(RequestKind::Stop, 0).to_bytes()]) {
+        slot.link.kill();
+    }
+    slot.phase = Phase::Leaving;
+    slot.wake();
+}
+
+/// Say how a worker ended.
+#[must_use]
+pub fn describe(death: &Death) -> String {
+    if let Some(number) = death.start_error {
+        return format!("the system refused to start it: {}", std::io::Error::from_raw_os_error(number));
+    }
+    match (death.signal, death.exit_code) {
+        (Some(signal), _) => format!("killed by signal {signal}"),
+        (None, Some(code)) => format!("exited with code {code}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+fn read(record: &[u8], storage: &Arc<Storage>) -> Option<News> {
+    let reply = Reply::parse(record)?;
+    let mut loans: Vec<Loan> = reply.table.spans().map(|span| Loan::new(span, Arc::clone(storage))).collect();
+    let body_loan = if reply.head.flags & BODY_IN_ARENA == 0 { None } else { Some(loans.pop()?) };
+    Some(News {
+        kind: reply.head.kind,
+        recycle: reply.head.flags & RECYCLE != 0,
+        position: reply.head.position,
+        duration_ns: reply.head.duration_ns,
+        cargo: Cargo {
+            coded: reply.head.kind == ReplyKind::Coded,
+            body: reply.body.to_vec(),
+            body_loan,
+            buffers: loans,
+        },
+    })
+}

@@ -1,0 +1,454 @@
+//! Who runs what: tasks wait here, are handed to workers a little ahead of time, and are settled when they end.
+//!
+//! Pure but for the links: time is an argument, and what needs Python or the system is left as an [`Effect`] for whoever
+//! holds the pool. Guarantees:
+//!
+//! - every task is settled exactly once;
+//! - a task that started is never started again, unless its worker died and it has retries left;
+//! - tasks of a dead worker that had not started go back to the front of the queue in their order.
+//!
+//! How far ahead a worker is supplied follows from how long tasks of the same function took: about
+//! [`WINDOW_NS`] of work, so that tiny tasks cost no wake-up each and long ones go one by one to whoever is free. What
+//! was handed over too early is taken back (see `steal`).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use whichever_ring::Arena;
+
+use crate::slot::{Flight, Link, Phase, Slot};
+use crate::statistics::Counts;
+use crate::task::{Broken, Death, Ended, Storage, Task, Ticket};
+use crate::wire::{BODY_IN_ARENA, RequestHead, RequestKind, Span, table_bytes};
+
+/// Work that a worker holds ahead, by the average of its tasks.
+pub(crate) const WINDOW_NS: u64 = 1_500_000;
+/// Tasks longer than this are handed out one at a time.
+const SINGLE_NS: u64 = 20_000_000;
+/// Most tasks that a worker holds.
+const WINDOW_TASKS: usize = 1024;
+/// Workers that die before they are ready, one after the other, until the pool gives up.
+const START_FAILURES: u32 = 3;
+
+/// Limits that the user sets.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Most workers at a time.
+    pub workers: usize,
+    /// Tasks after which a worker is replaced.
+    pub tasks_per_worker: Option<u64>,
+}
+
+/// What the pool cannot do by itself.
+pub enum Effect<T> {
+    /// Start a worker.
+    Hire,
+    /// Somebody wants to be told that this task has ended.
+    Notify(T),
+    /// A task printed this to stream 1 or 2.
+    Say(u64, Vec<u8>),
+    /// A task logged this.
+    Log(Vec<u8>),
+    /// This worker has ended: let go of its socket.
+    Ended(Death),
+    /// Kill this worker by its socket: its process id is not known yet.
+    HangUp(u64),
+}
+
+pub(crate) struct Function {
+    pub(crate) letter: Arc<[u8]>,
+    /// Where the letter lies in the arena, when it is long.
+    pub(crate) stored: Option<Span>,
+    /// Average run time of its tasks; 0 while unknown.
+    pub(crate) average_ns: u64,
+    /// Tasks that a worker may hold at least: the chunk size a user asked for.
+    pub(crate) at_least: usize,
+    /// Tasks of it that have not ended.
+    users: u64,
+    /// To be forgotten with the last of these.
+    dropped: bool,
+}
+
+/// The pool's state. See the module.
+pub struct Crew<T, L> {
+    pub(crate) limits: Limits,
+    pub(crate) arena: Arc<Arena>,
+    pub(crate) pending: VecDeque<Task<T>>,
+    pub(crate) slots: Vec<Slot<T, L>>,
+    pub(crate) functions: HashMap<u32, Function>,
+    next_function: u32,
+    /// Workers asked for whose links are not here yet.
+    pub(crate) hiring: usize,
+    pub(crate) start_failures: u32,
+    /// Tasks that someone else copies into the arena now.
+    pub(crate) loading: usize,
+    pub(crate) effects: VecDeque<Effect<T>>,
+    pub(crate) broken: Option<Arc<Broken>>,
+    /// A task has ended since somebody last looked.
+    pub(crate) settled: bool,
+    pub(crate) counts: Counts,
+    /// Average run time of tasks that carry their function.
+    pub(crate) loose_ns: u64,
+}
+
+impl<T: Ticket, L: Link> Crew<T, L> {
+    /// A pool without workers yet.
+    #[must_use]
+    pub fn new(limits: Limits, arena: Arc<Arena>) -> Self {
+        Self {
+            limits,
+            arena,
+            pending: VecDeque::new(),
+            slots: Vec::new(),
+            functions: HashMap::new(),
+            next_function: 1,
+            hiring: 0,
+            start_failures: 0,
+            loading: 0,
+            effects: VecDeque::new(),
+            broken: None,
+            settled: false,
+            counts: Counts::default(),
+            loose_ns: 0,
+        }
+    }
+
+    /// Keep a pickled function and return its number.
+    pub fn define(&mut self, letter: Arc<[u8]>, stored: Option<Span>, at_least: usize) -> u32 {
+        let number = self.next_function;
+        self.next_function = self.next_function.checked_add(1).unwrap_or(1);
+        self.functions
+            .insert(number, Function { letter, stored, average_ns: 0, at_least, users: 0, dropped: false });
+        number
+    }
+
+    /// Forget a function as soon as no task of it is left: none is to come.
+    pub fn forget(&mut self, number: u32) {
+        let Some(function) = self.functions.get_mut(&number) else { return };
+        function.dropped = true;
+        if function.users > 0 {
+            return;
+        }
+        // A long letter stays where it is until the pool ends: a worker may not have read it yet.
+        self.functions.remove(&number);
+        let record = RequestHead::control(RequestKind::Forget, number).to_bytes();
+        for slot in &mut self.slots {
+            // A full ring loses nothing but the memory of one function in one worker.
+            if slot.known.remove(&number) && slot.phase != Phase::Leaving {
+                let _kept = slot.push(&[&record]);
+            }
+        }
+    }
+
+    /// Take a task in. It is settled at once when the pool is broken.
+    pub fn submit(&mut self, task: Task<T>) {
+        self.counts.submitted += 1;
+        if let Some(function) = self.functions.get_mut(&task.function) {
+            function.users += 1;
+        }
+        if let Some(broken) = &self.broken {
+            let broken = Arc::clone(broken);
+            self.settle(task, Ended::Broken(broken));
+        } else {
+            self.pending.push_back(task);
+        }
+    }
+
+    /// Hand waiting tasks to workers that have room; ask for workers where there are too few.
+    ///
+    /// Returns a task whose buffers must first be copied into the arena: do that without the lock, then call `loaded`.
+    pub fn hand_out(&mut self) -> Option<Task<T>> {
+        let mut unloaded = None;
+        while let Some(task) = self.pending.front() {
+            if task.ticket.is_cancelled() {
+                self.drop_front();
+                continue;
+            }
+            let window = self.window(task.function);
+            let Some(index) = self.roomiest(window) else { break };
+            let Some(task) = self.pending.pop_front() else { break };
+            if task.wants_loading() {
+                self.loading += 1;
+                unloaded = Some(task);
+                break;
+            }
+            if let Err(task) = self.hand_over(index, task) {
+                self.pending.push_front(task);
+                break;
+            }
+        }
+        self.hire_more();
+        for slot in &mut self.slots {
+            slot.wake();
+        }
+        unloaded
+    }
+
+    /// Take a task back that `hand_out` gave away to be loaded.
+    pub fn loaded(&mut self, task: Task<T>, result: Result<(), String>) {
+        self.loading -= 1;
+        match result {
+            Ok(()) => self.pending.push_front(task),
+            Err(reason) => self.settle(task, Ended::TooLarge(reason)),
+        }
+    }
+
+    fn drop_front(&mut self) {
+        if let Some(task) = self.pending.pop_front() {
+            self.settle(task, Ended::Dropped);
+        }
+    }
+
+    /// How many tasks of this function a worker may hold.
+    fn window(&self, number: u32) -> usize {
+        let (average_ns, at_least) = match self.functions.get(&number) {
+            Some(function) => (function.average_ns, function.at_least),
+            None => (self.loose_ns, 1),
+        };
+        window_for(average_ns).max(at_least)
+    }
+
+    /// The worker with the fewest tasks among those that have room.
+    fn roomiest(&self, window: usize) -> Option<usize> {
+        let candidates = self.slots.iter().enumerate().filter(|(_, slot)| slot.has_room(window));
+        candidates.min_by_key(|(_, slot)| slot.flights.len()).map(|(index, _)| index)
+    }
+
+    fn hand_over(&mut self, index: usize, task: Task<T>) -> Result<(), Task<T>> {
+        let slot = &mut self.slots[index];
+        let freed = slot.storage.take_freed();
+        if !freed.is_empty() {
+            let body: Vec<u8> = freed.iter().flat_map(|offset| offset.to_le_bytes()).collect();
+            for chunk in body.chunks(crate::wire::INLINE_BYTES) {
+                // Lost only if the ring is full: then the range stays taken until the worker ends.
+                let _kept = slot.push(&[&RequestHead::control(RequestKind::Free, 0).to_bytes(), chunk]);
+            }
+        }
+        if task.function != 0 && !slot.known.contains(&task.function) {
+            if !introduce(slot, task.function, self.functions.get(&task.function)) {
+                return Err(task);
+            }
+            slot.known.insert(task.function);
+        }
+        let position = slot.next_position;
+        if !send(slot, position, &task) {
+            return Err(task);
+        }
+        slot.next_position += 1;
+        slot.given += 1;
+        slot.lend(&task);
+        task.ticket.place(Some((slot.token, position)));
+        slot.flights.push_back(Flight { position, task, kill_at_ns: 0 });
+        if self.limits.tasks_per_worker.is_some_and(|most| slot.given >= most) {
+            slot.phase = Phase::Retiring;
+        }
+        Ok(())
+    }
+
+    /// Ask for workers while tasks wait that nobody idle could take.
+    fn hire_more(&mut self) {
+        if self.broken.is_some() {
+            return;
+        }
+        let coming = self.hiring + self.slots.iter().filter(|slot| slot.phase == Phase::Hired).count();
+        let alive = self.hiring + self.slots.iter().filter(|slot| slot.phase != Phase::Leaving).count();
+        let waiting = self.pending.len() + self.loading;
+        let wanted = waiting.saturating_sub(coming).min(self.limits.workers.saturating_sub(alive));
+        for _ in 0..wanted {
+            self.hiring += 1;
+            self.effects.push_back(Effect::Hire);
+        }
+    }
+
+    /// Start as many workers as the limits allow, tasks or not.
+    pub fn hire_all(&mut self) {
+        let alive = self.hiring + self.slots.iter().filter(|slot| slot.phase != Phase::Leaving).count();
+        for _ in alive..self.limits.workers {
+            self.hiring += 1;
+            self.effects.push_back(Effect::Hire);
+        }
+    }
+
+    /// A worker that was asked for is on its way.
+    pub fn seat(&mut self, token: u64, link: L, storage: Arc<Storage>) {
+        self.hiring -= 1;
+        self.counts.hired += 1;
+        self.slots.push(Slot::new(token, link, storage));
+    }
+
+    /// A worker that was asked for could not be started. The pool goes on with those it has; with none, what waits fails.
+    pub fn hire_failed(&mut self, reason: &str) {
+        self.hiring -= 1;
+        self.fail_if_alone(reason);
+    }
+
+    /// A worker ended before it was ready.
+    pub(crate) fn start_failed(&mut self, reason: &str) {
+        self.start_failures += 1;
+        if self.start_failures >= START_FAILURES {
+            self.start_failures = 0;
+            self.fail_if_alone(reason);
+        }
+    }
+
+    fn fail_if_alone(&mut self, reason: &str) {
+        if self.hiring > 0 || self.slots.iter().any(|slot| slot.phase != Phase::Leaving) {
+            return;
+        }
+        let broken = Arc::new(Broken { reason: reason.to_owned(), error: None });
+        for task in std::mem::take(&mut self.pending) {
+            self.settle(task, Ended::Broken(Arc::clone(&broken)));
+        }
+    }
+
+    /// Run nothing any more: every task that has not ended is settled with the reason, and the workers leave.
+    pub fn break_down(&mut self, broken: Broken) {
+        let broken = Arc::new(broken);
+        self.broken = Some(Arc::clone(&broken));
+        for task in self.take_unfinished() {
+            self.settle(task, Ended::Broken(Arc::clone(&broken)));
+        }
+        self.kill_all();
+    }
+
+    /// Every task that has not ended, those under way first.
+    pub(crate) fn take_unfinished(&mut self) -> Vec<Task<T>> {
+        let mut tasks: Vec<Task<T>> = Vec::new();
+        for slot in &mut self.slots {
+            tasks.extend(slot.flights.drain(..).map(|flight| flight.task));
+        }
+        tasks.extend(std::mem::take(&mut self.pending));
+        tasks
+    }
+
+    pub(crate) fn settle(&mut self, task: Task<T>, ended: Ended) {
+        self.counts.count(&ended);
+        self.settled = true;
+        let freed: Vec<u64> = match ended {
+            // What a live worker holds it gives back itself; what never reached one is given back here.
+            Ended::Dropped | Ended::TooLarge(_) | Ended::Broken(_) => task.lent().collect(),
+            _ => Vec::new(),
+        };
+        for offset in freed {
+            if !self.slots.iter().any(|slot| slot.lent.contains(&offset)) {
+                self.arena.free(offset);
+            }
+        }
+        if let Some(function) = self.functions.get_mut(&task.function) {
+            function.users -= 1;
+            if function.users == 0 && function.dropped {
+                self.forget(task.function);
+            }
+        }
+        if task.ticket.settle(ended) {
+            self.effects.push_back(Effect::Notify(task.ticket));
+        }
+    }
+
+    /// What is left for the holder to do.
+    pub fn take_effects(&mut self) -> VecDeque<Effect<T>> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Whether something is left for the holder to do.
+    #[must_use]
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
+    }
+
+    /// Whether tasks wait, run, or workers are on their way in or out.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.pending.is_empty() || self.loading > 0 || self.slots.iter().any(|slot| !slot.flights.is_empty())
+    }
+
+    /// Whether any worker is there or on its way.
+    #[must_use]
+    pub fn has_workers(&self) -> bool {
+        self.hiring > 0 || !self.slots.is_empty()
+    }
+
+    /// Whether a worker has sent something that was not looked at.
+    #[must_use]
+    pub fn has_records(&self) -> bool {
+        self.slots.iter().any(|slot| slot.link.has_record())
+    }
+
+    /// The average run time of tasks of this function (0 while unknown), and the most workers there may be.
+    #[must_use]
+    pub fn pace(&self, number: u32) -> (u64, usize) {
+        (self.functions.get(&number).map_or(0, |function| function.average_ns), self.limits.workers)
+    }
+
+    /// Whether this task runs now.
+    #[must_use]
+    pub fn runs(&self, token: u64, position: u64) -> bool {
+        let slot = self.slots.iter().find(|slot| slot.token == token);
+        slot.is_some_and(|slot| slot.link.running().0 == position)
+    }
+
+    /// What the pool has done so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Tasks that wait, and tasks that are with workers.
+    #[must_use]
+    pub fn depth(&self) -> (usize, usize) {
+        (self.pending.len() + self.loading, self.slots.iter().map(|slot| slot.flights.len()).sum())
+    }
+
+    /// Why the pool runs nothing any more, if so.
+    #[must_use]
+    pub fn broken(&self) -> Option<Arc<Broken>> {
+        self.broken.clone()
+    }
+
+    /// Process ids of the workers that have said theirs.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        self.slots.iter().map(|slot| slot.pid).filter(|pid| *pid != 0).collect()
+    }
+}
+
+fn window_for(average_ns: u64) -> usize {
+    if average_ns == 0 || average_ns > SINGLE_NS {
+        return 1;
+    }
+    let tasks = usize::try_from(WINDOW_NS / average_ns).unwrap_or(WINDOW_TASKS);
+    tasks.clamp(2, WINDOW_TASKS)
+}
+
+/// Send a worker a function it does not know yet.
+fn introduce<T, L: Link>(slot: &mut Slot<T, L>, number: u32, function: Option<&Function>) -> bool {
+    let Some(function) = function else { return true };
+    let mut head = RequestHead::control(RequestKind::Function, number);
+    match function.stored {
+        None => slot.push(&[&head.to_bytes(), &function.letter]),
+        Some(span) => {
+            head.flags = BODY_IN_ARENA;
+            head.buffers = 1;
+            slot.push(&[&head.to_bytes(), &table_bytes(&[span])])
+        }
+    }
+}
+
+fn send<T, L: Link>(slot: &mut Slot<T, L>, position: u64, task: &Task<T>) -> bool {
+    let in_arena = task.body_in_arena();
+    let head = RequestHead {
+        kind: if task.coded { RequestKind::Coded } else { RequestKind::Pickled },
+        flags: if in_arena { BODY_IN_ARENA } else { 0 },
+        context: u16::try_from(task.context.len()).unwrap_or(0),
+        function: task.function,
+        position,
+        buffers: u32::try_from(task.loaded.len()).unwrap_or(u32::MAX),
+    };
+    let context: &[u8] = if head.context == 0 { &[] } else { &task.context };
+    let body: &[u8] = if in_arena { &[] } else { &task.body };
+    if task.loaded.is_empty() {
+        slot.push(&[&head.to_bytes(), context, body])
+    } else {
+        slot.push(&[&head.to_bytes(), context, &table_bytes(&task.loaded), body])
+    }
+}

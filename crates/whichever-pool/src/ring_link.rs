@@ -1,0 +1,78 @@
+//! A link made of shared memory and a process.
+
+use whichever_ring::CallerEnd;
+use whichever_sys::Pidfd;
+
+use crate::slot::Link;
+
+const SIGINT: i32 = 2;
+const SIGKILL: i32 = 9;
+
+/// The caller's end of a worker process.
+pub struct RingLink {
+    end: CallerEnd,
+    process: Option<Pidfd>,
+}
+
+impl RingLink {
+    /// Speak to whoever opens the other end.
+    #[must_use]
+    pub fn new(end: CallerEnd) -> Self {
+        Self { end, process: None }
+    }
+
+    fn signal(&self, signal: i32) {
+        if let Some(process) = &self.process {
+            // A process that is gone needs no signal; its end is reported by others.
+            let _gone = process.signal(signal);
+        }
+    }
+}
+
+impl Link for RingLink {
+    fn try_push(&mut self, parts: &[&[u8]]) -> bool {
+        self.end.requests.try_push(parts).is_ok()
+    }
+
+    fn wake(&self) {
+        self.end.desk.bell().ring();
+    }
+
+    fn pop(&mut self, read: &mut dyn FnMut(&[u8])) -> bool {
+        let popped = self.end.results.pop(|record| read(record)).is_some();
+        if !popped && self.end.results.is_corrupt() {
+            self.signal(SIGKILL);
+        }
+        popped
+    }
+
+    fn has_record(&self) -> bool {
+        !self.end.results.is_empty()
+    }
+
+    fn running(&self) -> (u64, u64) {
+        self.end.desk.running()
+    }
+
+    fn revoke_from(&self, position: u64) -> u64 {
+        self.end.desk.revoke_from(position)
+    }
+
+    fn allow_all(&self) {
+        self.end.desk.allow_all();
+    }
+
+    fn interrupt(&self, position: u64) {
+        self.end.desk.ask_interrupt(position);
+        self.signal(SIGINT);
+    }
+
+    fn kill(&self) {
+        self.signal(SIGKILL);
+    }
+
+    fn meet(&mut self, pid: u32) {
+        // A descriptor of a process that has ended since is refused: then there is nothing to signal.
+        self.process = Pidfd::open(pid).ok();
+    }
+}

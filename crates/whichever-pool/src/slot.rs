@@ -1,0 +1,147 @@
+//! One worker as its caller sees it: the link to it, the tasks it holds, and what it has been told.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use crate::task::{Parcel, Storage, Task};
+
+/// The caller's end of a worker. The rings in shared memory, or a stand-in for tests.
+pub trait Link: Send {
+    /// Send a record made of `parts`; false when the ring is full.
+    fn try_push(&mut self, parts: &[&[u8]]) -> bool;
+    /// Wake the worker, if it sleeps.
+    fn wake(&self);
+    /// Take the next record and show it to `read`; false when there is none.
+    fn pop(&mut self, read: &mut dyn FnMut(&[u8])) -> bool;
+    /// Whether a record is waiting.
+    fn has_record(&self) -> bool;
+    /// The position of the task that runs (0 for none) and since when.
+    fn running(&self) -> (u64, u64);
+    /// From this position on nothing may start; answers the position that runs.
+    fn revoke_from(&self, position: u64) -> u64;
+    /// Take `revoke_from` back.
+    fn allow_all(&self);
+    /// Raise an exception in the task at this position, if it still runs.
+    fn interrupt(&self, position: u64);
+    /// End the worker now.
+    fn kill(&self);
+    /// Learn the worker's process id.
+    fn meet(&mut self, pid: u32);
+}
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Asked for, not heard of yet.
+    Hired,
+    /// Runs tasks.
+    Ready,
+    /// Finishes what it holds; gets nothing new.
+    Retiring,
+    /// Was told to leave, or killed.
+    Leaving,
+}
+
+/// A task with its place in the worker's order.
+pub(crate) struct Flight<T> {
+    pub(crate) position: u64,
+    pub(crate) task: Task<T>,
+    /// When its stop escalates from an exception to a kill; 0 while it is not being stopped.
+    pub(crate) kill_at_ns: u64,
+}
+
+/// A worker.
+pub(crate) struct Slot<T, L> {
+    pub(crate) token: u64,
+    pub(crate) link: L,
+    pub(crate) phase: Phase,
+    pub(crate) pid: u32,
+    /// Tasks handed over and not answered, in the order of their positions.
+    pub(crate) flights: VecDeque<Flight<T>>,
+    pub(crate) next_position: u64,
+    /// Numbers of the functions it has been sent.
+    pub(crate) known: HashSet<u32>,
+    /// Offsets in the caller's arena that only it uses.
+    pub(crate) lent: HashSet<u64>,
+    /// What keeps shared memory in place that it uses, by offset, once for each task that brought it.
+    pub(crate) shared: HashMap<u64, Vec<Arc<dyn Send + Sync>>>,
+    /// Its own arena.
+    pub(crate) storage: Arc<Storage>,
+    /// Tasks it was given in its life.
+    pub(crate) given: u64,
+    /// The last position taken back that it has not answered yet: until then it gets nothing.
+    pub(crate) revoked_to: Option<u64>,
+    /// Something was pushed since it was last woken.
+    pub(crate) unwoken: bool,
+}
+
+impl<T, L: Link> Slot<T, L> {
+    pub(crate) fn new(token: u64, link: L, storage: Arc<Storage>) -> Self {
+        Self {
+            token,
+            link,
+            phase: Phase::Hired,
+            pid: 0,
+            flights: VecDeque::new(),
+            next_position: 1,
+            known: HashSet::new(),
+            lent: HashSet::new(),
+            shared: HashMap::new(),
+            storage,
+            given: 0,
+            revoked_to: None,
+            unwoken: false,
+        }
+    }
+
+    /// Whether it may be given `window` tasks or fewer.
+    pub(crate) fn has_room(&self, window: usize) -> bool {
+        self.phase == Phase::Ready && self.revoked_to.is_none() && self.flights.len() < window
+    }
+
+    /// Send a record and remember to wake the worker.
+    pub(crate) fn push(&mut self, parts: &[&[u8]]) -> bool {
+        let pushed = self.link.try_push(parts);
+        self.unwoken |= pushed;
+        pushed
+    }
+
+    /// Remember what memory a task brings.
+    pub(crate) fn lend(&mut self, task: &Task<T>) {
+        self.lent.extend(task.lent());
+        for (parcel, span) in task.parcels.iter().zip(&task.loaded) {
+            if let Parcel::Shared(_, owner) = parcel {
+                self.shared.entry(span.offset).or_default().push(Arc::clone(owner));
+            }
+        }
+    }
+
+    /// Forget the memory of a task that was taken back; its copies stay with the task.
+    pub(crate) fn unlend(&mut self, task: &Task<T>) {
+        for offset in task.lent() {
+            self.lent.remove(&offset);
+        }
+        for (parcel, span) in task.parcels.iter().zip(&task.loaded) {
+            if matches!(parcel, Parcel::Shared(..)) {
+                self.release_shared(span.offset);
+            }
+        }
+    }
+
+    /// One user less of shared memory.
+    pub(crate) fn release_shared(&mut self, offset: u64) {
+        if let Some(owners) = self.shared.get_mut(&offset) {
+            owners.pop();
+            if owners.is_empty() {
+                self.shared.remove(&offset);
+            }
+        }
+    }
+
+    /// Wake the worker if something was pushed since the last time.
+    pub(crate) fn wake(&mut self) {
+        if std::mem::take(&mut self.unwoken) {
+            self.link.wake();
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Taking tasks back and stopping them: theft between workers, cancellation, timeouts.
+
+use crate::crew::{Crew, Effect};
+use crate::slot::{Flight, Link, Phase, Slot};
+use crate::task::{Ended, Ticket, Why};
+
+/// A task that keeps others waiting behind it this long loses them to an idle worker.
+const STEAL_AFTER_NS: u64 = 300_000;
+/// From the exception in a task to the end of its worker.
+pub const GRACE_NS: u64 = 300_000_000;
+
+impl<T: Ticket, L: Link> Crew<T, L> {
+    /// Do what is due: steal for idle workers, stop tasks that ran out of time. Returns when to look again.
+    pub fn supervise(&mut self, now_ns: u64) -> Option<u64> {
+        let steal = self.steal(now_ns);
+        let stops = self.slots.iter_mut().filter_map(|slot| check_time(slot, now_ns)).min();
+        [steal, stops].into_iter().flatten().min()
+    }
+
+    /// Give an idle worker the later half of what waits behind a task that takes long.
+    fn steal(&mut self, now_ns: u64) -> Option<u64> {
+        let idle = self.slots.iter().any(|slot| slot.has_room(1));
+        if !idle || !self.pending.is_empty() {
+            return None;
+        }
+        let mut look_again = None;
+        for index in 0..self.slots.len() {
+            let slot = &self.slots[index];
+            if slot.flights.len() < 2 || slot.revoked_to.is_some() {
+                continue;
+            }
+            let (running, since_ns) = slot.link.running();
+            let due_ns = since_ns.saturating_add(STEAL_AFTER_NS);
+            if running == 0 || now_ns < due_ns {
+                look_again =
+                    Some(look_again.unwrap_or(u64::MAX).min(due_ns.max(now_ns + STEAL_AFTER_NS / 2)));
+                continue;
+            }
+            let waiting = slot.flights.len() - 1;
+            let first = slot.flights.len() - waiting.div_ceil(2);
+            let position = slot.flights[first].position;
+            self.take_back(index, position);
+        }
+        look_again
+    }
+
+    /// Take back every task from `position` on that has not started.
+    fn take_back(&mut self, index: usize, position: u64) {
+        let slot = &mut self.slots[index];
+        let running = slot.link.revoke_from(position);
+        slot.revoked_to = slot.flights.back().map(|flight| flight.position);
+        let (mut kept, mut given_up) = (Vec::new(), Vec::new());
+        while slot.flights.back().is_some_and(|flight| flight.position >= position) {
+            let Some(flight) = slot.flights.pop_back() else { break };
+            if flight.position == running {
+                kept.push(flight);
+                continue;
+            }
+            slot.unlend(&flight.task);
+            self.counts.moved += 1;
+            // Popped from the back and pushed to the front: the order stays.
+            if let Some(why) = flight.task.stopping {
+                given_up.push((flight.task, why));
+            } else {
+                flight.task.ticket.place(None);
+                self.pending.push_front(flight.task);
+            }
+        }
+        slot.flights.extend(kept);
+        for (task, why) in given_up {
+            let freed: Vec<u64> = task.lent().collect();
+            self.settle(task, Ended::Stopped(why));
+            freed.into_iter().for_each(|offset| self.arena.free(offset));
+        }
+    }
+
+    /// Stop the task at this place: never start it, or interrupt it and then kill its worker.
+    ///
+    /// The ticket's own state says that it is cancelled; here the machinery follows.
+    pub fn stop(&mut self, token: u64, position: u64, why: Why, now_ns: u64) {
+        let Some(index) = self.slots.iter().position(|slot| slot.token == token) else { return };
+        let slot = &mut self.slots[index];
+        let Some(flight) = slot.flights.iter_mut().find(|flight| flight.position == position) else { return };
+        flight.task.stopping = Some(why);
+        let (running, _) = slot.link.running();
+        if running == position {
+            begin_stop(flight, &slot.link, now_ns);
+        } else if slot.revoked_to.is_none() {
+            self.take_back(index, position);
+            let slot = &mut self.slots[index];
+            let flight = slot.flights.iter_mut().find(|flight| flight.position == position);
+            if let Some(flight) = flight {
+                begin_stop(flight, &slot.link, now_ns); // it started in between
+            }
+        }
+    }
+
+    /// Stop everything: nothing that waits will start, what runs is interrupted and killed after `grace_ns`.
+    pub fn stop_all(&mut self, now_ns: u64, grace_ns: u64) {
+        for task in std::mem::take(&mut self.pending) {
+            self.settle(task, Ended::Dropped);
+        }
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            let Some(first) = slot.flights.front().map(|flight| flight.position) else { continue };
+            for flight in &mut slot.flights {
+                flight.task.stopping = Some(Why::Cancelled);
+            }
+            if slot.revoked_to.is_none() {
+                self.take_back(index, first);
+            }
+            let slot = &mut self.slots[index];
+            if let Some(flight) = slot.flights.front_mut() {
+                begin_stop(flight, &slot.link, now_ns);
+                flight.kill_at_ns = now_ns + grace_ns;
+            }
+        }
+    }
+
+    /// Drop what has not been handed over; what runs goes on.
+    pub fn drop_pending(&mut self) {
+        for task in std::mem::take(&mut self.pending) {
+            self.settle(task, Ended::Dropped);
+        }
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            let (running, _) = slot.link.running();
+            let next = slot.flights.iter().find(|flight| flight.position > running);
+            let Some(position) = next.map(|flight| flight.position) else { continue };
+            if slot.revoked_to.is_none() {
+                self.take_back(index, position);
+            }
+        }
+        for task in std::mem::take(&mut self.pending) {
+            self.settle(task, Ended::Dropped);
+        }
+    }
+
+    /// Drop what nobody wants any more and has not started.
+    pub fn drop_cancelled(&mut self) {
+        for index in 0..self.slots.len() {
+            let slot = &self.slots[index];
+            let (running, _) = slot.link.running();
+            let next = slot
+                .flights
+                .iter()
+                .find(|flight| flight.position > running && flight.task.ticket.is_cancelled());
+            if let (Some(position), None) = (next.map(|flight| flight.position), slot.revoked_to) {
+                self.take_back(index, position);
+            }
+        }
+        let (unwanted, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|task| task.ticket.is_cancelled());
+        self.pending = kept.into();
+        for task in unwanted {
+            self.settle(task, Ended::Dropped);
+        }
+    }
+
+    /// End every worker now.
+    pub fn kill_all(&mut self) {
+        for slot in &mut self.slots {
+            if slot.pid == 0 {
+                self.effects.push_back(Effect::HangUp(slot.token));
+            } else {
+                slot.link.kill();
+            }
+            slot.phase = Phase::Leaving;
+        }
+    }
+}
+
+/// Raise an exception in a running task; the kill follows if that does not end it.
+fn begin_stop<T, L: Link>(flight: &mut Flight<T>, link: &L, now_ns: u64) {
+    link.interrupt(flight.position);
+    flight.kill_at_ns = now_ns.saturating_add(GRACE_NS).max(1);
+}
+
+/// Stop this worker's running task if its time is over; returns when something is due here.
+fn check_time<T, L: Link>(slot: &mut Slot<T, L>, now_ns: u64) -> Option<u64> {
+    let front = slot.flights.front_mut()?;
+    if front.kill_at_ns != 0 {
+        if now_ns < front.kill_at_ns {
+            return Some(front.kill_at_ns);
+        }
+        slot.phase = Phase::Leaving;
+        slot.link.kill();
+        return None;
+    }
+    if front.task.timeout_ns == 0 {
+        return None;
+    }
+    let (running, since_ns) = slot.link.running();
+    let due_ns = since_ns.saturating_add(front.task.timeout_ns);
+    if running != front.position {
+        return Some(now_ns.saturating_add(front.task.timeout_ns)); // it starts later than now
+    }
+    if now_ns < due_ns {
+        return Some(due_ns);
+    }
+    front.task.stopping = Some(Why::TimedOut);
+    begin_stop(front, &slot.link, now_ns);
+    Some(front.kill_at_ns)
+}

@@ -1,0 +1,292 @@
+//! A task from submission to its end, and what it leaves with its caller.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use whichever_ring::{AllocateError, Arena, Range};
+use whichever_sys::SharedFile;
+
+use crate::wire::Span;
+
+/// Memory of the caller that a task sends along, copied when the task is handed to a worker.
+pub trait Buffer: Send + Sync {
+    /// Its length in bytes.
+    fn len(&self) -> usize;
+    /// Whether there is nothing in it.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Copy it into a range of the arena that is at least as long.
+    ///
+    /// # Errors
+    /// When the system has no memory left for the range.
+    fn copy_to(&self, arena: &Arena, range: &Range) -> io::Result<()>;
+}
+
+impl Buffer for Vec<u8> {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn copy_to(&self, arena: &Arena, range: &Range) -> io::Result<()> {
+        arena.fill(range, 0, self)
+    }
+}
+
+/// One of a task's buffers.
+pub enum Parcel {
+    /// Lies in the caller's arena for as long as the holder lives: sent by name alone.
+    Shared(Span, Arc<dyn Send + Sync>),
+    /// Copied into the arena for each worker that it is sent to.
+    Copied(Arc<dyn Buffer>),
+}
+
+/// Why a running task is being stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It ran longer than its `timeout`.
+    TimedOut,
+    /// Its future was cancelled.
+    Cancelled,
+}
+
+/// How a worker process ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Death {
+    /// The worker's process id; 0 when it ended before it could say.
+    pub pid: u32,
+    /// The signal that killed it.
+    pub signal: Option<i32>,
+    /// Its exit code, when it left by itself.
+    pub exit_code: Option<i32>,
+    /// The most memory it ever held resident.
+    pub peak_bytes: Option<u64>,
+    /// The worker's token.
+    pub token: u64,
+    /// The error number with which the system refused to start it.
+    pub start_error: Option<i32>,
+}
+
+/// How a task ended.
+pub enum Ended {
+    /// It returned a coded scalar.
+    Scalar(Vec<u8>),
+    /// It returned; a pickle.
+    Value(Cargo),
+    /// It raised; a dumped exception.
+    Raised(Cargo),
+    /// Its function or its arguments did not load in the worker; a dumped exception.
+    Unloadable(Cargo),
+    /// Its result does not fit the memory; a text.
+    TooLarge(String),
+    /// Its worker died while it ran.
+    Died(Death),
+    /// It was stopped.
+    Stopped(Why),
+    /// It could not be handed in; whatever the one who tried made of that.
+    Unsent(Box<dyn std::any::Any + Send + Sync>),
+    /// It was given up before it started.
+    Dropped,
+    /// The pool can run nothing any more, or could not start a worker; the reason.
+    Broken(Arc<Broken>),
+}
+
+/// Why a pool runs nothing.
+#[derive(Debug)]
+pub struct Broken {
+    /// In words.
+    pub reason: String,
+    /// The dumped exception behind it, if there is one.
+    pub error: Option<Vec<u8>>,
+}
+
+/// Who waits for a task.
+pub trait Ticket: Send + 'static {
+    /// Keep how the task ended. True when somebody wants to be told. Called under the pool's lock: must not wait.
+    fn settle(&self, ended: Ended) -> bool;
+    /// Whether nobody wants the task to start any more.
+    fn is_cancelled(&self) -> bool;
+    /// Take note of where the task is: with which worker (its token) and under which position, or with none.
+    fn place(&self, at: Option<(u64, u64)>);
+}
+
+/// A task on its way.
+pub struct Task<T> {
+    /// Who waits for it.
+    pub ticket: T,
+    /// The number of its function; 0 when the function is in the body.
+    pub function: u32,
+    /// Whether the body holds coded scalars instead of a pickle.
+    pub coded: bool,
+    /// Pickled context variables.
+    pub context: Arc<[u8]>,
+    /// Arguments.
+    pub body: Arc<[u8]>,
+    /// Out-of-band buffers of the arguments.
+    pub parcels: Vec<Parcel>,
+    /// Nanoseconds it may run; 0 for no limit.
+    pub timeout_ns: u64,
+    /// How often it may be run again after its worker died.
+    pub retries: u32,
+    /// Where the parcels (and a body too long for the ring) lie now; empty until they are loaded.
+    pub loaded: Vec<Span>,
+    /// Why it is being stopped, if it is.
+    pub stopping: Option<Why>,
+}
+
+impl<T> Task<T> {
+    /// A task without buffers, limits or retries.
+    pub fn new(ticket: T, function: u32, coded: bool, body: Arc<[u8]>) -> Self {
+        Self {
+            ticket,
+            function,
+            coded,
+            context: Arc::from([]),
+            body,
+            parcels: Vec::new(),
+            timeout_ns: 0,
+            retries: 0,
+            loaded: Vec::new(),
+            stopping: None,
+        }
+    }
+
+    /// Whether the body goes through the arena.
+    pub(crate) fn body_in_arena(&self) -> bool {
+        self.body.len() > crate::wire::INLINE_BYTES
+    }
+
+    /// Whether something must be copied into the arena before the task can be handed over.
+    pub(crate) fn wants_loading(&self) -> bool {
+        self.loaded.is_empty() && (!self.parcels.is_empty() || self.body_in_arena())
+    }
+
+    /// Copy parcels and a long body into the arena.
+    ///
+    /// # Errors
+    /// When there is no memory for them; nothing stays allocated then.
+    pub fn load(&mut self, arena: &Arena) -> Result<(), String> {
+        let mut spans = Vec::with_capacity(self.parcels.len() + 1);
+        let result = self.load_into(arena, &mut spans);
+        if result.is_err() {
+            self.parcels.iter().zip(&spans).filter(|(parcel, _)| parcel.is_lent()).for_each(|(_, span)| {
+                arena.free(span.offset);
+            });
+        } else {
+            self.loaded = spans;
+        }
+        result
+    }
+
+    fn load_into(&self, arena: &Arena, spans: &mut Vec<Span>) -> Result<(), String> {
+        for parcel in &self.parcels {
+            spans.push(match parcel {
+                Parcel::Shared(span, _) => *span,
+                Parcel::Copied(buffer) => copy(&**buffer, arena)?,
+            });
+        }
+        if self.body_in_arena() {
+            spans.push(copy(&self.body.to_vec(), arena)?);
+        }
+        Ok(())
+    }
+
+    /// The offsets of the ranges that its worker gives back: all but the shared ones.
+    pub(crate) fn lent(&self) -> impl Iterator<Item = u64> + '_ {
+        self.loaded
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| self.parcels.get(*index).is_none_or(Parcel::is_lent))
+            .map(|(_, span)| span.offset)
+    }
+}
+
+impl Parcel {
+    fn is_lent(&self) -> bool {
+        matches!(self, Self::Copied(_))
+    }
+}
+
+fn copy(buffer: &dyn Buffer, arena: &Arena) -> Result<Span, String> {
+    let range = arena.allocate(buffer.len()).map_err(|error: AllocateError| error.to_string())?;
+    let span = Span { offset: range.offset, len: buffer.len() as u64 };
+    if let Err(error) = buffer.copy_to(arena, &range) {
+        arena.free(range.offset);
+        return Err(format!("no shared memory for {} bytes: {error}", buffer.len()));
+    }
+    Ok(span)
+}
+
+/// A worker's arena as its caller sees it. Ranges that the caller has let go of wait here for the next message.
+pub struct Storage {
+    file: SharedFile,
+    freed: Mutex<Vec<u64>>,
+}
+
+impl Storage {
+    /// Read results from `file`.
+    #[must_use]
+    pub fn new(file: SharedFile) -> Self {
+        Self { file, freed: Mutex::new(Vec::new()) }
+    }
+
+    /// The arena's memory.
+    #[must_use]
+    pub fn file(&self) -> &SharedFile {
+        &self.file
+    }
+
+    /// The ranges let go of since the last call.
+    pub(crate) fn take_freed(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.freed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A range of a worker's arena; dropping it gives it back.
+pub struct Loan {
+    span: Span,
+    storage: Arc<Storage>,
+}
+
+impl Loan {
+    pub(crate) fn new(span: Span, storage: Arc<Storage>) -> Self {
+        Self { span, storage }
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        self.span
+    }
+
+    /// The memory it lies in.
+    #[must_use]
+    pub fn file(&self) -> &SharedFile {
+        self.storage.file()
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.storage.freed.lock().unwrap_or_else(PoisonError::into_inner).push(self.span.offset);
+    }
+}
+
+/// What a reply brought: its body, here or in the worker's arena, and its out-of-band buffers.
+pub struct Cargo {
+    /// Whether the body holds a coded scalar instead of a pickle.
+    pub coded: bool,
+    /// The body, when it came in the record.
+    pub body: Vec<u8>,
+    /// The body, when it did not.
+    pub body_loan: Option<Loan>,
+    /// The buffers, in order.
+    pub buffers: Vec<Loan>,
+}
+
+impl Cargo {
+    /// Whether everything is in the body.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.body_loan.is_none() && self.buffers.is_empty()
+    }
+}

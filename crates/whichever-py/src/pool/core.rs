@@ -1,0 +1,443 @@
+//! `_core.PoolCore`: a pool of worker processes as a Python class. Packs tasks, hands them to the hub, waits.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+use whichever_pool::wire::{INLINE_BYTES, Span};
+use whichever_pool::{Broken, Limits, Parcel, Task};
+
+use super::codec::encode;
+use super::future::FutureCell;
+use super::map::MapIterator;
+use super::memory::Exported;
+use super::promise::Outcome;
+use super::share::{find_shared, shared_memory};
+use super::shared::{Shared, Target};
+use super::wait::{Limit, Until, wait_for};
+
+/// Functions that a pool remembers by identity.
+const REMEMBERED: usize = 128;
+
+/// A function that workers know by number.
+struct Known {
+    // Keeps the identity from being used again.
+    _function: Py<PyAny>,
+    number: u32,
+    /// What the function refers to, for one that went by value.
+    stamp: Option<Py<PyAny>>,
+}
+
+/// How a call is to be run.
+#[derive(Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) timeout_ns: u64,
+    pub(super) retries: u32,
+}
+
+/// A call's arguments, ready to cross.
+pub(super) struct Packed {
+    pub(super) coded: bool,
+    pub(super) body: Arc<[u8]>,
+    pub(super) parcels: Vec<Parcel>,
+}
+
+/// The native half of a process pool. Private: see `whichever.ProcessPool`.
+#[pyclass(frozen, subclass, module = "whichever._core")]
+pub(crate) struct PoolCore {
+    shared: Arc<Shared>,
+    new_future: Py<PyAny>,
+    copy_context: Py<PyAny>,
+    known: Mutex<HashMap<usize, Known>>,
+    closed: AtomicBool,
+    none: Arc<[u8]>,
+}
+
+#[pymethods]
+impl PoolCore {
+    #[new]
+    #[pyo3(signature = (host, new_future, workers, tasks_per_worker = None))]
+    fn new(
+        py: Python<'_>,
+        host: Py<PyAny>,
+        new_future: Py<PyAny>,
+        workers: usize,
+        tasks_per_worker: Option<u64>,
+    ) -> PyResult<Self> {
+        let shared = Shared::new(py, host, Limits { workers, tasks_per_worker })?;
+        let copy_context = py.import("contextvars")?.getattr("copy_context")?.unbind();
+        Ok(Self {
+            shared,
+            new_future,
+            copy_context,
+            known: Mutex::default(),
+            closed: AtomicBool::new(false),
+            none: Arc::from([]),
+        })
+    }
+
+    /// Hand in `fn(*args, **kwargs)` under the given rules; return its future.
+    #[pyo3(signature = (timeout, retries, r#fn, args, kwargs))]
+    fn submit_call<'py>(
+        &self,
+        timeout: Option<f64>,
+        retries: u32,
+        r#fn: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = r#fn.py();
+        self.refuse_closed(py)?;
+        let rules = Rules::new(timeout, retries)?;
+        let future = self.new_future.bind(py).call0()?;
+        let promise = Arc::clone(future.cast::<FutureCell>()?.get().promise());
+        promise.belong(&self.shared);
+        match self.pack_call(r#fn, args, kwargs) {
+            Ok((number, packed, context)) => {
+                let target = Target::Future(promise);
+                let task = task(target, number, packed, rules, context);
+                self.send(py, [task]);
+            }
+            Err(error) => {
+                promise.complete(Outcome::Error(error.into_value(py).into_any()));
+            }
+        }
+        Ok(future)
+    }
+
+    /// Hand in `fn(item)` for each of `items` (or `fn(*item)` with `star`), lazily; return an iterator over the results.
+    ///
+    /// `eager` says that the items are there already, so that all may be taken at once; `ahead` is the most tasks
+    /// whose results have not been taken (0: find it out).
+    #[pyo3(signature = (r#fn, items, *, star, eager, ahead, chunksize, ordered, timeout, rules))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of one private call")]
+    fn map_items<'py>(
+        &self,
+        r#fn: &Bound<'py, PyAny>,
+        items: &Bound<'py, PyAny>,
+        star: bool,
+        eager: bool,
+        ahead: usize,
+        chunksize: usize,
+        ordered: bool,
+        timeout: Option<f64>,
+        rules: (Option<f64>, u32),
+    ) -> PyResult<Bound<'py, MapIterator>> {
+        let py = r#fn.py();
+        self.refuse_closed(py)?;
+        let (letter, _) = self.dump_function(r#fn)?;
+        let number = self.define(py, &letter, chunksize)?;
+        let plan = super::map::Plan {
+            number,
+            star,
+            eager,
+            ahead,
+            ordered,
+            rules: Rules::new(rules.0, rules.1)?,
+            context: self.context(py)?,
+            limit: Limit::from_seconds(timeout)?,
+        };
+        let iterator =
+            Bound::new(py, MapIterator::new(&self.shared, items.try_iter()?.into_any().unbind(), plan))?;
+        iterator.get().start(py)?;
+        Ok(iterator)
+    }
+
+    /// Wait until no task is left. False when the timeout came first.
+    #[pyo3(signature = (timeout = None))]
+    fn wait_idle(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        wait_for(py, Some(&self.shared), &Until::Crew(|crew| !crew.is_busy()), Limit::from_seconds(timeout)?)
+    }
+
+    /// Wait until no worker is left. False when the timeout came first.
+    #[pyo3(signature = (timeout = None))]
+    fn wait_gone(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        wait_for(
+            py,
+            Some(&self.shared),
+            &Until::Crew(|crew| !crew.has_workers()),
+            Limit::from_seconds(timeout)?,
+        )
+    }
+
+    /// Take no tasks any more.
+    fn refuse(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Drop what waits.
+    fn drop_pending(&self, py: Python<'_>) {
+        let ((), effects) = self.shared.hub().with(|crew| crew.drop_pending());
+        self.shared.act(py, effects);
+    }
+
+    /// Let workers go that have nothing to do.
+    fn dismiss(&self, py: Python<'_>) {
+        let ((), effects) = self.shared.hub().with(|crew| crew.dismiss_idle());
+        self.shared.act(py, effects);
+    }
+
+    /// Stop every task, then let the workers go.
+    fn interrupt(&self, py: Python<'_>) {
+        self.shared.interrupt(py);
+    }
+
+    /// Kill every worker; with them ends what has not ended.
+    fn kill(&self, py: Python<'_>, reason: String) {
+        let ((), effects) = self.shared.hub().with(|crew| crew.break_down(Broken { reason, error: None }));
+        self.shared.act(py, effects);
+    }
+
+    /// End the pump: the pool is over.
+    fn end(&self) {
+        self.shared.hub().stop_pump();
+    }
+
+    /// Start all workers now.
+    fn warm_up(&self, py: Python<'_>) {
+        let ((), effects) = self.shared.hub().with(|crew| crew.hire_all());
+        self.shared.act(py, effects);
+    }
+
+    /// Whether this process only inherited the pool by a fork.
+    fn is_foreign(&self) -> bool {
+        self.shared.is_foreign()
+    }
+
+    /// Process ids of the workers.
+    fn pids(&self) -> Vec<u32> {
+        self.shared.hub().look(|crew| crew.pids())
+    }
+
+    /// What the pool has done and holds, by name.
+    fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let (counts, (waiting, under_way), workers) =
+            self.shared.hub().look(|crew| (crew.counts(), crew.depth(), crew.pids().len()));
+        let arena = self.shared.hub().arena().statistics();
+        let answer = PyDict::new(py);
+        for (name, number) in [
+            ("submitted", counts.submitted),
+            ("returned", counts.returned),
+            ("raised", counts.raised),
+            ("cancelled", counts.cancelled),
+            ("timed_out", counts.timed_out),
+            ("lost", counts.lost),
+            ("retried", counts.retried),
+            ("moved", counts.moved),
+            ("workers_started", counts.hired),
+            ("workers_died", counts.died),
+            ("workers_recycled", counts.recycled),
+            ("waiting", waiting as u64),
+            ("under_way", under_way as u64),
+            ("workers", workers as u64),
+            ("shared_bytes_used", arena.used_bytes),
+            ("shared_bytes_warm", arena.warm_bytes),
+        ] {
+            answer.set_item(name, number)?;
+        }
+        answer.set_item("busy_seconds", counts.busy_ns as f64 * 1e-9)?;
+        Ok(answer)
+    }
+}
+
+impl Rules {
+    fn new(timeout: Option<f64>, retries: u32) -> PyResult<Self> {
+        let timeout_ns = match timeout {
+            None => 0,
+            Some(seconds) if seconds > 0.0 => std::time::Duration::try_from_secs_f64(seconds)
+                .map_or(0, |length| u64::try_from(length.as_nanos()).unwrap_or(0))
+                .max(1),
+            Some(_) => {
+                return Err(pyo3::exceptions::PyValueError::new_err(
+                    "timeout must be above 0 seconds, or None",
+                ));
+            }
+        };
+        Ok(Self { timeout_ns, retries })
+    }
+}
+
+/// A task for `target`.
+pub(super) fn task(
+    target: Target,
+    number: u32,
+    packed: Packed,
+    rules: Rules,
+    context: Arc<[u8]>,
+) -> Task<Target> {
+    Task {
+        context,
+        parcels: packed.parcels,
+        timeout_ns: rules.timeout_ns,
+        retries: rules.retries,
+        ..Task::new(target, number, packed.coded, packed.body)
+    }
+}
+
+/// Scalars as they are: no pickle. None when `args` holds something else.
+pub(super) fn pack_scalars(args: &Bound<'_, PyAny>) -> Option<Packed> {
+    let (mut code, mut large) = (Vec::with_capacity(64), Vec::new());
+    if !encode(args, &mut code, &mut large) {
+        return None;
+    }
+    let parcels = large.iter().map(|bytes| Parcel::Copied(Arc::new(Exported::bytes(bytes)))).collect();
+    Some(Packed { coded: true, body: Arc::from(code), parcels })
+}
+
+/// The pickle and the buffers that the host's `dump_call` answered.
+pub(super) fn pack_pickled(dumped: &Bound<'_, PyAny>) -> PyResult<Packed> {
+    let (blob, buffers): (Bound<'_, PyBytes>, Vec<Bound<'_, PyAny>>) = dumped.extract()?;
+    let parcels = buffers.iter().map(parcel).collect::<PyResult<Vec<_>>>()?;
+    Ok(Packed { coded: false, body: Arc::from(blob.as_bytes()), parcels })
+}
+
+/// A buffer that stays where it is when it lies in shared memory, and is copied when it does not.
+fn parcel(buffer: &Bound<'_, PyAny>) -> PyResult<Parcel> {
+    let exported = Exported::view(buffer)?;
+    Ok(match find_shared(&exported) {
+        Some((span, owner)) => Parcel::Shared(span, owner),
+        None => Parcel::Copied(Arc::new(exported)),
+    })
+}
+
+impl PoolCore {
+    fn lock_known(&self) -> MutexGuard<'_, HashMap<usize, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refuse_closed(&self, py: Python<'_>) -> PyResult<()> {
+        self.shared.refuse_foreign()?;
+        if self.closed.load(Ordering::Acquire) {
+            let message = self.shared.host(py).call_method0(intern!(py, "closed_reason"))?;
+            return Err(PyRuntimeError::new_err(message.unbind()));
+        }
+        Ok(())
+    }
+
+    fn send(&self, py: Python<'_>, tasks: impl IntoIterator<Item = Task<Target>> + Send) {
+        let tasks: Vec<_> = tasks.into_iter().collect();
+        let effects = if tasks.iter().any(|task| !task.parcels.is_empty() || task.body.len() > INLINE_BYTES) {
+            py.detach(|| self.shared.hub().submit(tasks)) // it copies much memory
+        } else {
+            self.shared.hub().submit(tasks)
+        };
+        if !effects.is_empty() {
+            self.shared.act(py, effects);
+        }
+    }
+
+    fn pack_call<'py>(
+        &self,
+        function: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<(u32, Packed, Arc<[u8]>)> {
+        let py = function.py();
+        let context = self.context(py)?;
+        let number = self.number_of(function)?;
+        let plain = kwargs.is_none_or(|kwargs| kwargs.is_empty());
+        if number != 0
+            && plain
+            && let Some(packed) = pack_scalars(args.as_any())
+        {
+            return Ok((number, packed, context));
+        }
+        let carried = if number == 0 { Some(function) } else { None };
+        let dumped = self.shared.host(py).call_method1(intern!(py, "dump_call"), (carried, args, kwargs))?;
+        Ok((number, pack_pickled(&dumped)?, context))
+    }
+
+    /// The caller's context variables, pickled; mostly there are none.
+    fn context(&self, py: Python<'_>) -> PyResult<Arc<[u8]>> {
+        let context = self.copy_context.bind(py).call0()?;
+        if context.len()? == 0 {
+            return Ok(Arc::clone(&self.none));
+        }
+        let blob = self.shared.host(py).call_method1(intern!(py, "dump_context"), (context,))?;
+        let blob = blob.cast::<PyBytes>()?.as_bytes();
+        Ok(if blob.is_empty() { Arc::clone(&self.none) } else { Arc::from(blob) })
+    }
+
+    /// The number that workers know the function by; 0 when it must travel with each task.
+    fn number_of(&self, function: &Bound<'_, PyAny>) -> PyResult<u32> {
+        let py = function.py();
+        let identity = function.as_ptr() as usize;
+        let found = self
+            .lock_known()
+            .get(&identity)
+            .map(|known| (known.number, known.stamp.as_ref().map(|stamp| stamp.clone_ref(py))));
+        if let Some((number, stamp)) = found {
+            let Some(stamp) = stamp else { return Ok(number) };
+            let same = self.shared.host(py).call_method1(intern!(py, "still_same"), (stamp,))?;
+            if same.is_truthy()? {
+                return Ok(number);
+            }
+            self.forget(identity);
+        }
+        let (letter, stamp) = self.dump_function(function)?;
+        let Some(stamp) = stamp else { return Ok(0) };
+        let number = self.define(py, &letter, 1)?;
+        let stamp = if stamp.is_none() { None } else { Some(stamp.unbind()) };
+        let known = Known { _function: function.clone().unbind(), number, stamp };
+        self.remember(identity, known);
+        Ok(number)
+    }
+
+    fn remember(&self, identity: usize, known: Known) {
+        let mut all = self.lock_known();
+        let outdated: Vec<Known> =
+            if all.len() >= REMEMBERED { all.drain().map(|(_, known)| known).collect() } else { Vec::new() };
+        let replaced = all.insert(identity, known);
+        drop(all);
+        for known in outdated.iter().chain(&replaced) {
+            self.shared.hub().look(|crew| crew.forget(known.number));
+        }
+    }
+
+    fn forget(&self, identity: usize) {
+        let known = self.lock_known().remove(&identity);
+        if let Some(known) = known {
+            self.shared.hub().look(|crew| crew.forget(known.number));
+        }
+    }
+
+    /// The pickled function, and its stamp: None for one that may not be remembered, Python's None for one that always
+    /// means the same.
+    #[expect(clippy::type_complexity, reason = "said once, here")]
+    fn dump_function<'py>(
+        &self,
+        function: &Bound<'py, PyAny>,
+    ) -> PyResult<(Bound<'py, PyBytes>, Option<Bound<'py, PyAny>>)> {
+        let py = function.py();
+        let dumped = self.shared.host(py).call_method1(intern!(py, "dump_function"), (function,))?;
+        let (letter, stable, stamp): (Bound<'py, PyBytes>, bool, Bound<'py, PyAny>) = dumped.extract()?;
+        Ok((letter, stable.then_some(stamp)))
+    }
+
+    fn define(&self, py: Python<'_>, letter: &Bound<'_, PyBytes>, at_least: usize) -> PyResult<u32> {
+        let content = letter.as_bytes();
+        let stored = if content.len() > INLINE_BYTES {
+            let arena = Arc::clone(self.shared.hub().arena());
+            let range = arena
+                .allocate(content.len())
+                .map_err(|error| pyo3::exceptions::PyMemoryError::new_err(error.to_string()))?;
+            py.detach(|| arena.fill(&range, 0, content))?;
+            Some(Span { offset: range.offset, len: content.len() as u64 })
+        } else {
+            None
+        };
+        let inline: &[u8] = if stored.is_some() { &[] } else { content };
+        Ok(self.shared.hub().look(|crew| crew.define(Arc::from(inline), stored, at_least)))
+    }
+}
+
+/// Keep `object`'s bytes in shared memory; see `share`.
+#[pyfunction]
+pub(crate) fn share_buffer(py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    let exported = Exported::view(buffer)?;
+    shared_memory(py, &exported)
+}

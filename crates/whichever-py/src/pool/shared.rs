@@ -1,0 +1,250 @@
+//! A pool as its futures, iterators and threads share it, and its way into Python.
+
+use std::collections::VecDeque;
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Weak};
+
+use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+use whichever_pool::{Cargo, Crew, Death, Effect, Ended, Hub, Limits, RingLink, Storage, Ticket, Why};
+use whichever_ring::{DEFAULT_CAPACITY, create_link, create_page};
+use whichever_sys::{SharedFile, monotonic_ns};
+
+use super::codec::Decoder;
+use super::map::Run;
+use super::memory::{Slab, read_bytes};
+use super::process::{arena, forks, warden};
+use super::promise::{Outcome, Promise};
+
+/// What is left to running tasks after Ctrl-C.
+const INTERRUPT_GRACE_NS: u64 = 80_000_000;
+
+/// Who waits for a task.
+pub(super) enum Target {
+    Future(Arc<Promise>),
+    Item(Arc<Run>, u64),
+}
+
+impl Ticket for Target {
+    fn settle(&self, ended: Ended) -> bool {
+        match self {
+            Self::Future(promise) => promise.settle(ended),
+            Self::Item(run, index) => {
+                run.settle(*index, ended);
+                false
+            }
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Future(promise) => promise.is_cancelled(),
+            Self::Item(run, _) => run.is_cancelled(),
+        }
+    }
+
+    fn place(&self, at: Option<(u64, u64)>) {
+        if let Self::Future(promise) = self {
+            promise.place(at);
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Shared {
+    hub: Hub<Target, RingLink>,
+    page: SharedFile,
+    host: Py<PyAny>,
+    born: u32,
+}
+
+impl Shared {
+    pub(super) fn new(py: Python<'_>, host: Py<PyAny>, limits: Limits) -> PyResult<Arc<Self>> {
+        let arena = Arc::clone(arena()?);
+        let (page, bells) = create_page()?;
+        let hub = Hub::new(Crew::new(limits, arena), bells);
+        let shared = Arc::new(Self { hub, page, host, born: forks() });
+        let pump = Arc::clone(&shared);
+        py.detach(|| {
+            let _blocked = whichever_sys::SignalsBlocked::new();
+            std::thread::Builder::new()
+                .name("whichever-pump".to_owned())
+                .stack_size(512 * 1024)
+                .spawn(move || pump.hub.pump(&|effects| Python::attach(|py| pump.act(py, effects))))
+        })?;
+        Ok(shared)
+    }
+
+    pub(super) fn hub(&self) -> &Hub<Target, RingLink> {
+        &self.hub
+    }
+
+    pub(super) fn host<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.host.bind(py)
+    }
+
+    /// Whether this process only inherited the pool.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.born != forks()
+    }
+
+    pub(super) fn refuse_foreign(&self) -> PyResult<()> {
+        if self.is_foreign() {
+            return Err(PyRuntimeError::new_err(
+                "this pool belongs to the process that was forked: make a new one in this process",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Do what needs Python. Errors of callbacks are nobody's: they are reported and dropped.
+    pub(super) fn act(self: &Arc<Self>, py: Python<'_>, effects: VecDeque<Effect<Target>>) {
+        for effect in effects {
+            if let Err(error) = self.act_one(py, effect) {
+                error.write_unraisable(py, None);
+            }
+        }
+    }
+
+    fn act_one(self: &Arc<Self>, py: Python<'_>, effect: Effect<Target>) -> PyResult<()> {
+        let host = self.host(py);
+        match effect {
+            Effect::Hire => {
+                if let Err(error) = self.hire(py) {
+                    let reason = format!("no worker process could be started: {error}");
+                    let ((), effects) = self.hub.with(|crew| crew.hire_failed(&reason));
+                    self.act(py, effects);
+                }
+            }
+            Effect::Notify(Target::Future(promise)) => {
+                if let Some(future) = promise.take_listener() {
+                    future.bind(py).call_method0(intern!(py, "_tell"))?;
+                }
+            }
+            Effect::Notify(Target::Item(..)) => {}
+            Effect::Say(stream, text) => {
+                host.call_method1(intern!(py, "say"), (stream, PyBytes::new(py, &text)))?;
+            }
+            Effect::Log(record) => {
+                host.call_method1(intern!(py, "log"), (PyBytes::new(py, &record),))?;
+            }
+            Effect::Ended(death) => {
+                host.call_method1(intern!(py, "ended"), (death.token,))?;
+            }
+            Effect::HangUp(token) => {
+                host.call_method1(intern!(py, "hang_up"), (token,))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Start one worker.
+    fn hire(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let (link_file, end) = create_link(DEFAULT_CAPACITY)?;
+        let results = SharedFile::create("whichever-results")?;
+        let fds =
+            [&link_file, &self.page, self.hub.arena().file(), &results].map(|file| file.as_fd().as_raw_fd());
+        let token: u64 = self.host(py).call_method1(intern!(py, "hire"), (fds,))?.extract()?;
+        let storage = Arc::new(Storage::new(results));
+        let ((), effects) = self.hub.with(|crew| crew.seat(token, RingLink::new(end), storage));
+        let weak: Weak<Self> = Arc::downgrade(self);
+        warden()?.expect(
+            token,
+            Box::new(move |death| {
+                if let Some(shared) = weak.upgrade() {
+                    shared.hub.report(death);
+                }
+            }),
+        );
+        self.act(py, effects);
+        Ok(())
+    }
+
+    /// A future was cancelled: see to it that its task does not start, or stops.
+    pub(super) fn stop_task(self: &Arc<Self>, py: Python<'_>, promise: &Arc<Promise>) -> PyResult<()> {
+        self.refuse_foreign()?;
+        let Some((token, position)) = promise.placed() else { return Ok(()) };
+        let ((), effects) = self.hub.with(|crew| crew.stop(token, position, Why::Cancelled, monotonic_ns()));
+        self.act(py, effects);
+        Ok(())
+    }
+
+    /// Ctrl-C: nothing that waits starts any more, what runs ends in a moment.
+    pub(super) fn interrupt(self: &Arc<Self>, py: Python<'_>) {
+        let ((), effects) = self.hub.with(|crew| crew.stop_all(monotonic_ns(), INTERRUPT_GRACE_NS));
+        self.act(py, effects);
+    }
+
+    /// Make Python objects of a task's end. Whatever goes wrong is the outcome then.
+    pub(super) fn decode(&self, py: Python<'_>, ended: Ended) -> Outcome {
+        match self.try_decode(py, ended) {
+            Ok(outcome) => outcome,
+            Err(error) => Outcome::Error(error.into_value(py).into_any()),
+        }
+    }
+
+    fn try_decode(&self, py: Python<'_>, ended: Ended) -> PyResult<Outcome> {
+        let host = self.host(py);
+        let error = match ended {
+            Ended::Scalar(code) => {
+                let mut nothing = || Err(PyRuntimeError::new_err("a message between processes is broken"));
+                return Ok(Outcome::Value(Decoder::new(&code).next(py, &mut nothing)?.unbind()));
+            }
+            Ended::Value(cargo) => return Ok(Outcome::Value(self.load(py, cargo)?.unbind())),
+            Ended::Raised(cargo) => host.call_method1(intern!(py, "raised"), (body(py, &cargo)?, false))?,
+            Ended::Unloadable(cargo) => {
+                host.call_method1(intern!(py, "raised"), (body(py, &cargo)?, true))?
+            }
+            Ended::TooLarge(reason) => {
+                PyMemoryError::new_err(reason).into_value(py).into_bound(py).into_any()
+            }
+            Ended::Died(death) => self.died(py, &death)?,
+            Ended::Unsent(error) => match error.downcast::<Py<PyAny>>() {
+                Ok(error) => error.into_bound(py),
+                Err(_) => PyRuntimeError::new_err("the task could not be sent")
+                    .into_value(py)
+                    .into_bound(py)
+                    .into_any(),
+            },
+            Ended::Stopped(_) | Ended::Dropped => host.call_method0(intern!(py, "timed_out"))?,
+            Ended::Broken(broken) => {
+                let error = broken.error.as_ref().map(|blob| PyBytes::new(py, blob));
+                host.call_method1(intern!(py, "broken"), (&broken.reason, error))?
+            }
+        };
+        Ok(Outcome::Error(error.unbind()))
+    }
+
+    fn died<'py>(&self, py: Python<'py>, death: &Death) -> PyResult<Bound<'py, PyAny>> {
+        let facts = (death.token, death.pid, death.signal, death.exit_code, death.peak_bytes);
+        self.host(py).call_method1(intern!(py, "died"), facts)
+    }
+
+    fn load<'py>(&self, py: Python<'py>, cargo: Cargo) -> PyResult<Bound<'py, PyAny>> {
+        if cargo.coded {
+            let mut large = cargo.buffers.iter();
+            let mut next_large = || {
+                let loan = large.next().ok_or_else(|| PyRuntimeError::new_err("a message lacks a buffer"))?;
+                read_bytes(py, loan.file(), loan.span().offset, loan.span().len)
+            };
+            let code = body(py, &cargo)?;
+            return Decoder::new(code.as_bytes()).next(py, &mut next_large);
+        }
+        let blob = body(py, &cargo)?;
+        let buffers = PyList::empty(py);
+        for loan in cargo.buffers {
+            buffers.append(Bound::new(py, Slab::of_loan(loan)?)?)?;
+        }
+        self.host(py).call_method1(intern!(py, "load"), (blob, buffers))
+    }
+}
+
+/// The body of a reply as bytes, wherever it lies.
+fn body<'py>(py: Python<'py>, cargo: &Cargo) -> PyResult<Bound<'py, PyBytes>> {
+    match &cargo.body_loan {
+        None => Ok(PyBytes::new(py, &cargo.body)),
+        Some(loan) => read_bytes(py, loan.file(), loan.span().offset, loan.span().len),
+    }
+}
