@@ -90,6 +90,6 @@ def stay_alive_with(sock: socket.socket) -> None:
     fcntl.fcntl(sock, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(sock, fcntl.F_SETFL, fcntl.fcntl(sock, fcntl.F_GETFL) | os.O_ASYNC)
     poll = select.poll()
-    poll.register(sock, select.POLLIN)
+    poll.register(sock, 0)  # the hang-up alone: our own end may have been shut for reading
     if poll.poll(0):  # it was closed before the kernel had its orders
         os.kill(os.getpid(), signal.SIGKILL)
