@@ -168,6 +168,9 @@ class Crew:
 
     def _template(self, inner_threads: int) -> Template:
         template = self._templates.get(inner_threads)
+        if template is not None and template.has_ended():
+            self._dismiss(inner_threads)
+            template = None
         if template is None:
             template = self._templates[inner_threads] = Template(inner_threads)
         return template

@@ -5,6 +5,7 @@ What it answers is read by a native thread (`_core.adopt_template`); nothing her
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -99,8 +100,24 @@ class Template:
             raise
         return Spare(token, ours, self.modules)
 
+    def has_ended(self) -> bool:
+        """Say whether the process has ended, by whatever means; its spares end with it."""
+        return self._process.poll() is not None
+
     def hang_up(self) -> None:
         """Let the template and its spares end."""
+        with contextlib.suppress(OSError):  # it has ended
+            self._control.shutdown(
+                socket.SHUT_WR
+            )  # closing is not enough: whoever reads the answers has a duplicate
+        self._close()
+
+    def forget(self) -> None:
+        """In a forked copy of the caller: close what is the original's."""
+        self._close()
+        self._process.returncode = 0  # it is not our child, and Popen must not look for it
+
+    def _close(self) -> None:
         while self.spares:
             self.spares.popleft().socket.close()
         self._control.close()
@@ -114,11 +131,6 @@ class Template:
         finally:
             self._process.kill()  # does nothing to one that has ended
             self._process.wait()
-
-    def forget(self) -> None:
-        """In a forked copy of the caller: close what is the original's."""
-        self.hang_up()
-        self._process.returncode = 0  # it is not our child, and Popen must not look for it
 
 
 def new_token() -> int:
