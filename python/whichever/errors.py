@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
 
 class WhicheverError(Exception):
     """Base of all errors of whichever; catch it to catch them all."""
@@ -31,6 +34,68 @@ class EngineError(WhicheverError, RuntimeError):
 
 class EngineUnavailableError(EngineError, ValueError):
     """The engine does not exist here, or cannot run this function; the message says why."""
+
+
+class PoolBrokenError(EngineError, BrokenProcessPool):
+    """The pool cannot run tasks any more, as when its initializer raised; the message says why. Make a new one."""
+
+
+class WorkerDied(EngineError, BrokenProcessPool):  # noqa: N818 - a public name that says what happened
+    """The worker process of a task ended before the task did. The pool goes on; only this task is lost.
+
+    Attributes:
+        pid: The process that ended.
+        signal: Number of the signal that killed it; None if none did.
+        exit_code: What it exited with; None if a signal killed it.
+        peak_memory_bytes: The most memory that was resident for it; None if the system did not say.
+        stack: The Python stack at its end, where the signal left time for one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        pid: int,
+        *,
+        signal: int | None = None,
+        exit_code: int | None = None,
+        peak_memory_bytes: int | None = None,
+        stack: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.signal = signal
+        self.exit_code = exit_code
+        self.peak_memory_bytes = peak_memory_bytes
+        self.stack = stack
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.pid), self.__dict__
+
+
+class RemoteError(WhicheverError, BrokenProcessPool):
+    """A task raised an exception that cannot be pickled, or not be loaded again; this one stands for it.
+
+    The far traceback is the ``__cause__``. To get the exception itself, make its class picklable: its arguments
+    must be those that ``Exception.__init__`` was given.
+
+    Attributes:
+        type_name: Module and name of the exception's class.
+        text: What the exception says.
+        traceback: The traceback, as text.
+    """
+
+    def __init__(self, type_name: str, text: str, traceback: str) -> None:
+        super().__init__(f"{type_name}: {text}" if text else type_name)
+        self.type_name = type_name
+        self.text = text
+        self.traceback = traceback
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.type_name, self.text, self.traceback), self.__dict__
+
+
+class TaskTimeoutError(WhicheverError, TimeoutError):
+    """A task ran for longer than it was allowed to, and was stopped. Allow it more, or give it less to do."""
 
 
 class ProbeError(WhicheverError, OSError):

@@ -1,5 +1,6 @@
 """Programs run as their users run them: real processes, each in a group of its own, all bounded in time."""
 
+import atexit
 import os
 import signal
 import subprocess
@@ -8,7 +9,11 @@ import textwrap
 import time
 from pathlib import Path
 
+import fake_core
 import pytest
+from hand import Hand
+
+from whichever.executors import _crew, _template
 
 SECONDS = 60
 
@@ -83,3 +88,27 @@ def start(tmp_path):
         for pid in program.group():
             os.kill(pid, signal.SIGKILL)
         program.process.communicate(timeout=SECONDS)
+
+
+@pytest.fixture
+def crew(monkeypatch):
+    """A crew of its own, whose workers have fake_core for their native core."""
+    for room in (_crew, _template):
+        monkeypatch.setattr(room, "_core", fake_core)
+    fresh = _crew.Crew()
+    yield fresh
+    fresh.close()
+    atexit.unregister(fresh.close)
+
+
+@pytest.fixture
+def hire(crew):
+    hands = []
+
+    def one(**order):
+        hands.append(Hand(crew, **order))
+        return hands[-1]
+
+    yield one
+    for hand in hands:
+        hand.close()

@@ -66,8 +66,12 @@ def inner_thread_limits(workers: int) -> dict[str, str]:
     Without them every worker's BLAS starts as many threads as there are cores, and they fight over these. What the
     user has set stays.
     """
-    share = str(max(int(usable_cores()["cores"]) // workers, 1))
-    return {name: share for name in _INNER_THREADS if name not in os.environ}
+    return thread_limits(max(int(usable_cores()["cores"]) // workers, 1))
+
+
+def thread_limits(share: int) -> dict[str, str]:
+    """Return the variables that hold native libraries to `share` threads; not those that the user has set."""
+    return {name: str(share) for name in _INNER_THREADS if name not in os.environ}
 
 
 def start_template(modules: tuple[str, ...], workers: int) -> tuple[subprocess.Popen[bytes], socket.socket]:

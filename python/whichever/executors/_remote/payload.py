@@ -10,11 +10,11 @@ from __future__ import annotations
 import pickle
 import threading
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 PROTOCOL = 5
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
@@ -37,19 +37,28 @@ def dump(value: object, by_value: Iterable[str] = ()) -> bytes:
 
 
 def _dump_code(value: object, by_value: Iterable[str]) -> bytes:
-    import sys  # noqa: PLC0415 - with cloudpickle below: only where plain pickle will not do
+    import cloudpickle  # noqa: PLC0415 - 20 ms that most workers never need
+
+    with sent_by_value(by_value):
+        blob: bytes = cloudpickle.dumps(value, PROTOCOL)
+        return blob
+
+
+@contextmanager
+def sent_by_value(names: Iterable[str]) -> Iterator[None]:
+    """Let cloudpickle take the modules `names` for ones that only this process has."""
+    import sys  # noqa: PLC0415 - only where plain pickle will not do
 
     import cloudpickle  # noqa: PLC0415 - 20 ms that most workers never need
 
     with _registering, ExitStack() as undo:
         known = cloudpickle.list_registry_pickle_by_value()
-        for name in by_value:
+        for name in names:
             module = sys.modules.get(name)
             if module is not None and name not in known:
                 cloudpickle.register_pickle_by_value(module)
                 undo.callback(cloudpickle.unregister_pickle_by_value, module)
-        blob: bytes = cloudpickle.dumps(value, PROTOCOL)
-        return blob
+        yield
 
 
 def load(blob: bytes | memoryview) -> Any:

@@ -1,0 +1,295 @@
+"""Where a process pool's workers come from: the templates and warm spares of this whole process, or multiprocessing.
+
+Hiring never waits for the new worker: what it is to know lies in its socket by the time it starts to read.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import importlib.util
+import os
+import socket
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+import weakref
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whichever import _core
+from whichever.errors import EngineError, EngineUnavailableError
+from whichever.executors._boot import search_path, thread_limits
+from whichever.executors._remote import cargo
+from whichever.executors._remote.configuring import send_configuration
+from whichever.executors._remote.logs import dump_levels
+from whichever.executors._remote.pool_worker import run_worker
+from whichever.executors._template import Spare, Template, new_token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from multiprocessing.context import BaseContext
+    from multiprocessing.process import BaseProcess
+
+_MAX_SPARES = 4
+_EXIT_SECONDS = 5.0  # for the templates to end: they give their workers 2 s
+_CRASH_BYTES = 256 * 1024  # of a crash report are shown
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a pool wants of a worker.
+
+    Attributes:
+        fds: Descriptors of its link, the bell page, the caller's arena and its own; the pool keeps and closes them.
+        configuration: What the worker is told, beside what `Crew.hire` adds; ``name`` at least.
+        inner_threads: How many threads native libraries may start in it.
+        modules: What its tasks import.
+        context: A context of multiprocessing that is to make the process; None for a template.
+        initializer: Called in the worker before its first task.
+        initargs: Its arguments.
+    """
+
+    fds: tuple[int, int, int, int]
+    configuration: Mapping[str, Any]
+    inner_threads: int
+    modules: tuple[str, ...] = ()
+    context: BaseContext | None = None
+    initializer: Callable[..., Any] | None = None
+    initargs: tuple[Any, ...] = ()
+
+
+@dataclass
+class Hired:
+    """A worker that is on its way.
+
+    Attributes:
+        token: Its number in the template's answers.
+        socket: The worker is killed when this is closed: keep it as long as the worker may live.
+        process: The process, if multiprocessing made it.
+        pid: Its process id; None until the template has told it.
+    """
+
+    token: int
+    socket: socket.socket
+    process: BaseProcess | None = None
+    pid: int | None = None
+    _report: Any = field(default=None, repr=False)
+
+    def stack(self) -> str | None:
+        """Return the Python stack that the worker left when it crashed; None if it left none."""
+        text = os.pread(self._report.fileno(), _CRASH_BYTES, 0).decode(errors="replace").strip()
+        return text or None
+
+    def close(self) -> None:
+        """Give up the socket and the crash report."""
+        self.socket.close()
+        self._report.close()
+
+
+class Crew:
+    """Hires workers; safe to use from every thread. A forked copy of the process starts with an empty one."""
+
+    def __init__(self) -> None:
+        self._forget()
+        os.register_at_fork(after_in_child=self._after_fork)
+        atexit.register(self.close)  # pools, which register later, end before
+
+    def hire(self, order: Order) -> Hired:
+        """Order a worker and return at once.
+
+        Raises:
+            EngineUnavailableError: The platform has no way to start one.
+            EngineError: The template process does not start.
+            Exception: Whatever the initializer's arguments raise when pickled.
+        """
+        refuse_recursion()
+        if order.context is not None:
+            return self._hire_from(order.context, order)
+        if not hasattr(os, "fork") or not sys.executable:
+            msg = "this platform cannot fork worker processes from a template"
+            raise EngineUnavailableError(msg)
+        configuration = _configuration(order)
+        if order.initializer is not None:
+            by_value = configuration.get("by_value", ())
+            configuration["initializer"] = cargo.dump_call(order.initializer, order.initargs, {}, by_value)[0]
+        with self._lock:
+            return self._hire_forked(order, configuration)
+
+    def _hire_forked(self, order: Order, configuration: dict[str, Any]) -> Hired:
+        report = _report_file()
+        fds = [*order.fds, report.fileno()]
+        failure: OSError | None = None
+        for _ in range(2):  # a template may have been killed since it was last used
+            try:
+                template = self._template(order.inner_threads)
+                configuration["environ"] = os.environ | template.limits
+                spare = self._place(
+                    template, order, lambda sock: send_configuration(sock, configuration, fds)
+                )
+            except OSError as error:
+                failure = error
+                self._dismiss(order.inner_threads)
+                continue
+            self._lifelines.add(spare.socket)
+            with contextlib.suppress(OSError):  # the worker that was asked for is on its way
+                self._refill(template)
+            return Hired(spare.token, spare.socket, _report=report)
+        report.close()
+        msg = f"the template process that starts workers cannot be reached: {failure}"
+        raise EngineError(msg) from failure
+
+    def _place(self, template: Template, order: Order, configure: Callable[[socket.socket], None]) -> Spare:
+        """Give the configuration to a spare that will do, or to a worker that is ordered now."""
+        missing = frozenset(filter(_is_installed, order.modules)) - template.modules
+        if missing:
+            while template.spares:  # they lack these, and so will be of little use
+                template.spares.popleft().socket.close()
+            template.learn(missing)
+        while template.spares:
+            spare = template.spares.popleft()
+            try:
+                configure(spare.socket)
+            except OSError:  # it has waited too long and left
+                spare.socket.close()
+            else:
+                return spare
+        spare = template.fork()
+        try:
+            configure(spare.socket)
+        except BaseException:
+            spare.socket.close()
+            raise
+        return spare
+
+    def _template(self, inner_threads: int) -> Template:
+        template = self._templates.get(inner_threads)
+        if template is not None and template.has_ended():
+            self._dismiss(inner_threads)
+            template = None
+        if template is None:
+            template = self._templates[inner_threads] = Template(inner_threads)
+        return template
+
+    def _dismiss(self, inner_threads: int) -> None:
+        template = self._templates.pop(inner_threads, None)
+        if template is not None:
+            template.hang_up()
+            template.wait(0.0)
+
+    def _refill(self, template: Template) -> None:
+        while len(template.spares) < _spare_count():
+            spare = template.fork()
+            self._lifelines.add(spare.socket)
+            template.spares.append(spare)
+
+    def _hire_from(self, context: BaseContext, order: Order) -> Hired:
+        ours, theirs = socket.socketpair()
+        self._lifelines.add(ours)
+        report = _report_file()
+        configuration = _configuration(order)
+        try:
+            with theirs:
+                process: BaseProcess = context.Process(  # type: ignore[attr-defined]  # every real context has it
+                    target=run_worker,
+                    args=(theirs, order.initializer, order.initargs),
+                    name=configuration["name"],
+                )
+                process.start()
+            configuration["environ"] = os.environ | thread_limits(order.inner_threads)
+            send_configuration(ours, configuration, [*order.fds, report.fileno()])
+        except BaseException:
+            ours.close()
+            report.close()
+            raise
+        return Hired(new_token(), ours, process, process.pid, report)
+
+    def close(self) -> None:
+        """End templates and spares; the crew may be used again afterwards."""
+        with self._lock:
+            templates = list(self._templates.values())
+            self._templates.clear()
+        for template in templates:
+            template.hang_up()
+        end = time.monotonic() + _EXIT_SECONDS
+        for template in templates:
+            template.wait(end - time.monotonic())
+
+    def _after_fork(self) -> None:
+        for template in self._templates.values():
+            template.forget()
+        for sock in list(self._lifelines):  # or the workers would outlive the caller for as long as we live
+            sock.close()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._templates: dict[int, Template] = {}
+        self._lifelines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def refuse_recursion() -> None:
+    """Stop a worker whose import of a task's module starts workers in turn, before it goes round for ever.
+
+    Raises:
+        EngineError: This is such a worker.
+    """
+    if cargo.loading:
+        msg = (
+            "a worker process imported a module that starts a process pool at its top level; "
+            'put that call under `if __name__ == "__main__":` or in a function'
+        )
+        raise EngineError(msg)
+
+
+def _configuration(order: Order) -> dict[str, Any]:
+    """Return what the worker is told: how the caller looks now, and what the pool says."""
+    try:
+        folder = os.getcwd()  # noqa: PTH109 - as text, it is sent
+    except OSError:
+        folder = ""
+    return {
+        "folder": folder,
+        "path": search_path(),
+        "argv": [str(word) for word in sys.argv],
+        "log_levels": dump_levels(),
+        "modules": order.modules,
+        **order.configuration,
+    }
+
+
+def _report_file() -> Any:
+    """Return a file in memory, for what faulthandler writes when the worker crashes."""
+    try:
+        return os.fdopen(os.memfd_create("whichever-crash"), "r+b", buffering=0)
+    except (AttributeError, OSError):
+        return tempfile.TemporaryFile(buffering=0)
+
+
+def _spare_count() -> int:
+    return min(int(_core.usable_cores()["cores"]) or 1, _MAX_SPARES)
+
+
+@functools.cache
+def _is_installed(name: str) -> bool:
+    """Say whether a module belongs to an installed package: only these stay what they are between pools."""
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        return True
+    try:
+        spec = sys.modules[top].__spec__ if top in sys.modules else importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return False
+    if spec is None or not spec.origin:
+        return False
+    paths = sysconfig.get_paths()
+    folders = [Path(paths[kind]) for kind in ("purelib", "platlib")]
+    return any(folder in Path(spec.origin).parents for folder in folders)
+
+
+crew = Crew()
+"""The one of this process."""

@@ -1,0 +1,91 @@
+"""Log records of tasks, handed to the caller's own loggers and their handlers."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .output import Outlet
+
+_formatter = logging.Formatter()
+
+
+def dump_levels() -> dict[str, Any]:
+    """Return the caller's levels: of each logger that has one, and what is disabled for all."""
+    manager = logging.root.manager
+    loggers = {
+        name: (logger.level, logger.disabled)
+        for name, logger in manager.loggerDict.copy().items()
+        if isinstance(logger, logging.Logger) and (logger.level or logger.disabled)
+    }
+    return {"root": logging.root.level, "disable": manager.disable, "loggers": loggers}
+
+
+def forward_logging(core: Any, outlet: Outlet, levels: Mapping[str, Any]) -> None:
+    """Send every record that the caller's levels let through to the caller; no logger keeps its handlers."""
+    root = logging.root
+    known = [
+        logger for logger in root.manager.loggerDict.copy().values() if isinstance(logger, logging.Logger)
+    ]
+    for logger in [root, *known]:  # under fork they are the caller's, files and all
+        logger.handlers.clear()
+        logger.propagate = True
+    root.addHandler(_Forwarder(core, outlet))
+    if not levels:
+        return
+    root.setLevel(levels["root"])
+    logging.disable(levels["disable"])
+    for name, (level, disabled) in levels["loggers"].items():
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        logger.disabled = disabled
+
+
+def handle_log(blob: bytes | memoryview) -> None:
+    """Give a worker's record to the caller's logger of that name, if its level lets it through."""
+    record = logging.makeLogRecord(pickle.loads(blob))  # noqa: S301 - our own worker made it
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
+
+
+class _Forwarder(logging.Handler):
+    """The one handler of a worker."""
+
+    def __init__(self, core: Any, outlet: Outlet) -> None:
+        super().__init__()
+        self._core = core
+        self._outlet = outlet
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send the record, after what was printed before it."""
+        try:
+            blob = _dump_record(record)
+            self._outlet.flush()
+            self._core.log(blob)
+        except Exception:  # noqa: BLE001 - a record that cannot be sent is logging's matter, not the task's
+            self.handleError(record)
+
+
+def _dump_record(record: logging.LogRecord) -> bytes:
+    """Pickle what handlers may want of a record: the message merged, the traceback as text."""
+    fields = dict(vars(record))
+    fields["msg"], fields["args"] = record.getMessage(), None
+    if record.exc_info and not record.exc_text:
+        fields["exc_text"] = _formatter.formatException(record.exc_info)
+    fields["exc_info"] = None
+    try:
+        blob = pickle.dumps(fields, 5)
+        if b"__main__" not in blob:
+            return blob
+    except Exception:  # noqa: BLE001, S110 - an `extra` of any kind: below
+        pass
+    return pickle.dumps({name: _plain(value) for name, value in fields.items()}, 5)
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | float | None) else repr(value)

@@ -1,0 +1,148 @@
+"""The whole life of a process pool's worker: it gets its configuration, prepares, serves, leaves.
+
+The same for workers forked from the template and for processes that multiprocessing made. One thread does it all:
+the main thread, so that signals reach tasks.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import faulthandler
+import gc
+import importlib
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from . import cargo
+from .configuring import receive_configuration, stay_alive_with
+from .hooks import Hooks, TaskInterrupted
+from .logs import forward_logging
+from .output import flush_streams, forward_output
+from .worker import load_modules
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+_held: list[Any] = []
+"""What must not be collected while the process lives: the socket that is its sign of life."""
+
+
+def run_worker(
+    sock: socket.socket,
+    initializer: Callable[..., Any] | None = None,
+    initargs: tuple[Any, ...] = (),
+    idle_seconds: float | None = None,
+) -> int:
+    """Live a worker's life; return the exit code.
+
+    Args:
+        sock: The worker's end of the socket on which the configuration comes.
+        initializer: Called first, before one in the configuration.
+        initargs: Its arguments.
+        idle_seconds: How long to wait for a configuration; if in doubt, leave it: for ever.
+    """
+    received = receive_configuration(sock, idle_seconds)
+    if received is None:
+        return 0
+    _held.append(sock)
+    stay_alive_with(sock)
+    configuration, (link, page, arena, own_arena, report) = received
+    signal.set_wakeup_fd(-1)  # under fork it would be the caller's event loop that each signal wakes
+    _settle(configuration)
+    faulthandler.enable(report)
+    core = _core().WorkerCore(link, page, arena, own_arena)
+    hooks = Hooks(core, tuple(configuration.get("by_value", ())))
+    _handle_signals(core)
+    hooks.outlet = forward_output(core, hooks)
+    forward_logging(core, hooks.outlet, configuration.get("log_levels", {}))
+    load_modules([name for name in configuration.get("modules", ()) if name not in sys.modules])
+    try:
+        _initialize(configuration, initializer, initargs)
+    except BaseException as error:  # noqa: BLE001 - the user's initializer may raise anything
+        hooks.flush()
+        core.report_failure(cargo.dump_error(error))
+        return 1
+    hooks.note_context()
+    gc.freeze()  # nothing of what is there by now will ever be garbage
+    core.serve(hooks)
+    hooks.flush()
+    return 0
+
+
+def _core() -> Any:
+    """Return the native core, which the template has loaded by its path, without the package above it."""
+    return importlib.import_module("whichever._core")
+
+
+def _settle(configuration: dict[str, Any]) -> None:
+    """Make this process resemble the caller: environment, folder, path, arguments; and give it its name."""
+    _renew_environment(configuration["environ"])
+    with contextlib.suppress(OSError):
+        os.chdir(configuration["folder"])
+    sys.path[:] = configuration["path"]
+    sys.argv[:] = configuration["argv"]
+    cargo.forbid(tuple(configuration.get("by_value", ())))
+    sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - as multiprocessing does
+    name = configuration["name"]
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:  # noqa: PTH123 - pathlib costs 5 ms
+        file.write(name)
+    import multiprocessing.process  # noqa: PLC0415 - the template has it
+
+    multiprocessing.process.current_process().name = name
+    random.seed()
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+
+
+def _renew_environment(wanted: dict[str, str]) -> None:
+    if os.environ == wanted:
+        return
+    for name in [name for name in os.environ if name not in wanted]:
+        del os.environ[name]
+    for name, value in wanted.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+    if hasattr(time, "tzset"):
+        time.tzset()
+
+
+def _handle_signals(core: Any) -> None:
+    """Let SIGINT end the task that the caller means, and nothing else: Ctrl-C reaches the whole group.
+
+    A handler, not SIG_IGN, which the programs that tasks start would inherit.
+    """
+
+    def interrupt(_number: int, _frame: object) -> None:
+        if core.take_interrupt():
+            raise TaskInterrupted
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+
+
+def _initialize(
+    configuration: dict[str, Any], initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]
+) -> None:
+    if initializer is not None:
+        initializer(*initargs)
+    if (blob := configuration.get("initializer")) is not None:
+        fn, args, _ = cargo.load_call(blob)
+        fn(*args)
+
+
+def leave() -> None:
+    """Do what an interpreter does before it ends: wait for threads, call exit handlers, flush."""
+    with contextlib.suppress(BaseException):
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - multiprocessing's workers do it so
+    with contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()  # noqa: SLF001 - as above
+    flush_streams()

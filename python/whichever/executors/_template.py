@@ -1,0 +1,185 @@
+"""The caller's end of one template process: starting it, writing its orders, ending it.
+
+What it answers is read by a native thread (`_core.adopt_template`); nothing here waits for an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from whichever import _core
+from whichever.executors._boot import search_path, thread_limits
+from whichever.executors._remote.foreman import PACKET
+
+_PROGRAM = """\
+# the template of whichever's worker processes
+import json
+with open(0, closefd=False) as file:
+    config = json.load(file)
+exec(config["program"])
+"""
+_LOAD = """\
+import sys
+sys.path[:] = config["path"]
+from importlib.util import module_from_spec, spec_from_file_location
+def load(name, file, folders=None):
+    spec = spec_from_file_location(name, file, submodule_search_locations=folders)
+    sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+load("whichever._core", config["core"])
+folder = config["folder"]
+load(config["package"], folder + "/__init__.py", [folder])
+import cloudpickle
+import multiprocessing.process
+from whichever.executors._remote.foreman import main
+main(config)
+"""
+
+
+@dataclass(frozen=True)
+class Spare:
+    """A worker that has been ordered, but has no configuration yet.
+
+    Attributes:
+        token: Its number in the template's answers.
+        socket: The caller's end of its socket.
+        modules: What the template was told to import before it was forked.
+    """
+
+    token: int
+    socket: socket.socket
+    modules: frozenset[str]
+
+
+class Template:
+    """One template process.
+
+    Args:
+        inner_threads: How many threads native libraries may start in each of its workers.
+    """
+
+    def __init__(self, inner_threads: int) -> None:
+        self.limits = thread_limits(inner_threads)
+        self.modules: frozenset[str] = frozenset()
+        self.spares: deque[Spare] = deque()
+        self._process, self._control = _start(self.limits)
+        _core.adopt_template(self._control.fileno())  # type: ignore[attr-defined]  # it duplicates it
+
+    def learn(self, modules: frozenset[str]) -> None:
+        """Have `modules` imported before the next fork.
+
+        Raises:
+            OSError: The template is gone.
+        """
+        self._control.send(b"M" + json.dumps(sorted(modules)).encode())
+        self.modules |= modules
+
+    def fork(self) -> Spare:
+        """Order a worker.
+
+        Raises:
+            OSError: The template is gone.
+        """
+        token = new_token()
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                socket.send_fds(self._control, [PACKET.pack(b"F", 0, token, 0, 0)], [theirs.fileno()])
+        except BaseException:
+            ours.close()
+            raise
+        return Spare(token, ours, self.modules)
+
+    def has_ended(self) -> bool:
+        """Say whether the process has ended, by whatever means; its spares end with it."""
+        return self._process.poll() is not None
+
+    def hang_up(self) -> None:
+        """Let the template and its spares end."""
+        with contextlib.suppress(OSError):  # it has ended
+            self._control.shutdown(
+                socket.SHUT_WR
+            )  # closing is not enough: whoever reads the answers has a duplicate
+        self._close()
+
+    def forget(self) -> None:
+        """In a forked copy of the caller: close what is the original's."""
+        self._close()
+        self._process.returncode = 0  # it is not our child, and Popen must not look for it
+
+    def _close(self) -> None:
+        while self.spares:
+            self.spares.popleft().socket.close()
+        self._control.close()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for its end; kill it after `seconds`."""
+        try:
+            self._process.wait(max(seconds, 0.0))
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self._process.kill()  # does nothing to one that has ended
+            self._process.wait()
+
+
+def new_token() -> int:
+    """Return a number that no worker of this process has had."""
+    token: int = _core.new_token()  # type: ignore[attr-defined]
+    return token
+
+
+def _start(limits: dict[str, str]) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # Ctrl-C goes to the whole process group: hold it back until the template has its handler.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        # A file, for a command line has a limit; and one that the template can write for a start-over.
+        with tempfile.TemporaryFile() as file:
+            file.write(json.dumps(_configuration(theirs.fileno())).encode())
+            file.seek(0)
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
+                [sys.executable, *_switches(), "-c", _PROGRAM],
+                stdin=file,
+                pass_fds=[theirs.fileno()],
+                env=os.environ | limits,
+            )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return process, ours
+
+
+def _configuration(control: int) -> dict[str, object]:
+    return {
+        "program": _LOAD,
+        "path": search_path(),
+        "folder": str(Path(__file__).parent / "_remote"),
+        "package": f"{__package__}._remote",
+        "core": _core.__file__,
+        "control": control,
+        "parent": os.getpid(),
+        "argv": [str(word) for word in sys.argv],
+        "modules": [],
+        "late": [],
+        "children": {},
+    }
+
+
+def _switches() -> list[str]:
+    """Return interpreter switches (-W, -X, -O ...) in the standard library's own rendering."""
+    switches: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
+    return switches
