@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whichever._core import __version__
-    from whichever._types import Failure, Forecast, Ledger, TimelineSpan
+    from whichever._types import Failure, Forecast, Ledger, PoolStatistics, TimelineSpan
     from whichever.advisor import Machine, Verdict, load_ipython_extension, machine, which
     from whichever.errors import (
         EngineError,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         WhicheverError,
         WorkerDied,
     )
+    from whichever.executors import Future, ProcessPool, share
     from whichever.meter import Meter
 
 __all__ = [
@@ -35,12 +36,15 @@ __all__ = [
     "EngineUnavailableError",
     "Failure",
     "Forecast",
+    "Future",
     "Ledger",
     "Machine",
     "Meter",
     "NoItemsError",
     "PoolBrokenError",
+    "PoolStatistics",
     "ProbeError",
+    "ProcessPool",
     "RemoteError",
     "TaskError",
     "TaskTimeoutError",
@@ -51,12 +55,13 @@ __all__ = [
     "__version__",
     "load_ipython_extension",
     "machine",
+    "share",
     "which",
 ]
 
 _ROOMS = {
     "_core": ("__version__",),
-    "_types": ("Failure", "Forecast", "Ledger", "TimelineSpan"),
+    "_types": ("Failure", "Forecast", "Ledger", "PoolStatistics", "TimelineSpan"),
     "advisor": ("Machine", "Verdict", "load_ipython_extension", "machine", "which"),
     "errors": (
         "EngineError",
@@ -70,6 +75,7 @@ _ROOMS = {
         "WhicheverError",
         "WorkerDied",
     ),
+    "executors": ("Future", "ProcessPool", "share"),
     "meter": ("Meter",),
 }
 """Where each public name lives. Rooms load on first use: the import costs next to nothing, and works in a

@@ -197,3 +197,46 @@ class VerdictData:
     verified: bool = False
     timeline: tuple[TimelineSpan, ...] = field(default=(), repr=False)
     machine: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatistics:
+    """What a pool has done since it was made, and what it holds now.
+
+    Attributes:
+        submitted: Tasks taken in.
+        returned: Tasks that returned.
+        raised: Tasks that raised, or whose arguments or result could not be carried.
+        cancelled: Tasks given up before they started, and those stopped by ``Future.cancel``.
+        timed_out: Tasks stopped because their time was over.
+        lost: Tasks lost with their worker.
+        retried: Times a task was run again because its worker had died.
+        moved: Times a task was taken back from a busy worker for another one.
+        workers_started: Workers started.
+        workers_died: Workers that ended without having been asked to.
+        workers_recycled: Workers replaced because they had grown past ``max_memory_bytes``.
+        waiting: Tasks that wait for a worker now.
+        under_way: Tasks that workers hold now.
+        workers: Workers that are ready now.
+        busy_seconds: Time that tasks ran, summed over workers.
+        shared_bytes_used: Bytes of shared memory that this process's arguments take now, all its pools together.
+        shared_bytes_warm: Bytes of shared memory kept for the next arguments.
+    """
+
+    submitted: int
+    returned: int
+    raised: int
+    cancelled: int
+    timed_out: int
+    lost: int
+    retried: int
+    moved: int
+    workers_started: int
+    workers_died: int
+    workers_recycled: int
+    waiting: int
+    under_way: int
+    workers: int
+    busy_seconds: float
+    shared_bytes_used: int
+    shared_bytes_warm: int

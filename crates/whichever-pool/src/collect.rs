@@ -23,6 +23,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             self.collect_from(index);
         }
         self.retire_idle();
+        self.let_go();
     }
 
     pub(crate) fn collect_from(&mut self, index: usize) {
@@ -154,11 +155,13 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         }
     }
 
-    /// Tell every worker to leave once it has no task; those still starting are told already.
-    pub fn dismiss_idle(&mut self) {
+    /// A closing pool without waiting tasks needs no idle workers.
+    pub(crate) fn let_go(&mut self) {
+        if !self.closing || !self.pending.is_empty() || self.loading > 0 {
+            return;
+        }
         for slot in &mut self.slots {
-            if slot.flights.is_empty() && matches!(slot.phase, Phase::Ready | Phase::Hired | Phase::Retiring)
-            {
+            if slot.flights.is_empty() && slot.phase != Phase::Leaving {
                 dismiss(slot);
             }
         }

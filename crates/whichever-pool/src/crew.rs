@@ -86,6 +86,8 @@ pub struct Crew<T, L> {
     pub(crate) broken: Option<Arc<Broken>>,
     /// A task has ended since somebody last looked.
     pub(crate) settled: bool,
+    /// No task is to come: workers leave when they have nothing to do.
+    pub(crate) closing: bool,
     pub(crate) counts: Counts,
     /// Average run time of tasks that carry their function.
     pub(crate) loose_ns: u64,
@@ -108,6 +110,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             effects: VecDeque::new(),
             broken: None,
             settled: false,
+            closing: false,
             counts: Counts::default(),
             loose_ns: 0,
         }
@@ -309,6 +312,18 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             self.settle(task, Ended::Broken(Arc::clone(&broken)));
         }
         self.kill_all();
+    }
+
+    /// No task is to come: let the workers go when there are none left.
+    pub fn close(&mut self) {
+        self.closing = true;
+        self.let_go();
+    }
+
+    /// Whether the pool is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.closing && !self.is_busy() && !self.has_workers() && self.effects.is_empty()
     }
 
     /// Every task that has not ended, those under way first.

@@ -46,7 +46,6 @@ struct State<T, L> {
     /// Tasks that somebody wants to be told of.
     listeners: usize,
     touched_ns: u64,
-    stopped: bool,
 }
 
 /// A pool that any number of threads use at once.
@@ -72,15 +71,7 @@ impl<T: Ticket, L: Link> Hub<T, L> {
     #[must_use]
     pub fn new(crew: Crew<T, L>, page: Page) -> Self {
         let arena = Arc::clone(&crew.arena);
-        let state = State {
-            crew,
-            led: false,
-            followers: 0,
-            deaths: Vec::new(),
-            listeners: 0,
-            touched_ns: 0,
-            stopped: false,
-        };
+        let state = State { crew, led: false, followers: 0, deaths: Vec::new(), listeners: 0, touched_ns: 0 };
         Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -164,13 +155,6 @@ impl<T: Ticket, L: Link> Hub<T, L> {
     /// Let followers and the leader look again: something they wait for may have changed.
     pub fn nudge(&self) {
         let mut state = self.lock();
-        self.poke(&mut state);
-    }
-
-    /// End the pump.
-    pub fn stop_pump(&self) {
-        let mut state = self.lock();
-        state.stopped = true;
         self.poke(&mut state);
     }
 
@@ -333,10 +317,10 @@ impl<T: Ticket, L: Link> Hub<T, L> {
         (state, heard)
     }
 
-    /// Be the pump: lead while no caller does, until `stop_pump`. `act` does what needs Python.
+    /// Be the pump: lead while no caller does, until the pool is over. `act` does what needs Python.
     pub fn pump(&self, act: &dyn Fn(VecDeque<Effect<T>>)) {
         let mut state = self.lock();
-        while !state.stopped {
+        while !(state.crew.is_over() && state.deaths.is_empty()) {
             if state.led || self.callers.load(Ordering::SeqCst) > 0 || is_watched(&state) {
                 (state, _) = self.wanted.wait_timeout(state, WATCH).unwrap_or_else(PoisonError::into_inner);
                 continue;

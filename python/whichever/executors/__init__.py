@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from whichever.errors import EngineUnavailableError
 from whichever.executors._async import AsyncEngine
 from whichever.executors._contract import Engine, Outcome
+from whichever.executors._future import Future
 from whichever.executors._interpreters import InterpretersEngine
+from whichever.executors._pool import ProcessPool
 from whichever.executors._processes import ProcessesEngine
 from whichever.executors._serial import SerialEngine
+from whichever.executors._share import share
 from whichever.executors._threads import ThreadsEngine
 
 if TYPE_CHECKING:
@@ -46,4 +49,4 @@ def open_engine(name: EngineName, workers: int, modules: Sequence[str] = ()) -> 
     return engine
 
 
-__all__ = ["ENGINES", "Engine", "Outcome", "open_engine"]
+__all__ = ["ENGINES", "Engine", "Future", "Outcome", "ProcessPool", "open_engine", "share"]

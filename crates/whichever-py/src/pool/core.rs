@@ -164,20 +164,15 @@ impl PoolCore {
         )
     }
 
-    /// Take no tasks any more.
-    fn refuse(&self) {
+    /// Take no tasks any more; the workers leave when there are none left. With `cancel_futures`, drop what waits.
+    fn close(&self, py: Python<'_>, cancel_futures: bool) {
         self.closed.store(true, Ordering::Release);
-    }
-
-    /// Drop what waits.
-    fn drop_pending(&self, py: Python<'_>) {
-        let ((), effects) = self.shared.hub().with(|crew| crew.drop_pending());
-        self.shared.act(py, effects);
-    }
-
-    /// Let workers go that have nothing to do.
-    fn dismiss(&self, py: Python<'_>) {
-        let ((), effects) = self.shared.hub().with(|crew| crew.dismiss_idle());
+        let ((), effects) = self.shared.hub().with(|crew| {
+            if cancel_futures {
+                crew.drop_pending();
+            }
+            crew.close();
+        });
         self.shared.act(py, effects);
     }
 
@@ -190,11 +185,6 @@ impl PoolCore {
     fn kill(&self, py: Python<'_>, reason: String) {
         let ((), effects) = self.shared.hub().with(|crew| crew.break_down(Broken { reason, error: None }));
         self.shared.act(py, effects);
-    }
-
-    /// End the pump: the pool is over.
-    fn end(&self) {
-        self.shared.hub().stop_pump();
     }
 
     /// Start all workers now.

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use pyo3::{ffi, intern};
 use whichever_pool::{Buffer, Loan};
 use whichever_ring::{Arena, Range};
 use whichever_sys::{Access, Mapping, SharedFile};
@@ -138,13 +138,12 @@ impl Exported {
         }
     }
 
-    /// The content of a contiguous buffer, as `pickle.PickleBuffer.raw` gives it.
+    /// The content of a flat memory view of bytes.
     ///
     /// # Errors
     /// When the object gives none.
     pub(super) fn view(object: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let raw = object.call_method0(intern!(object.py(), "raw"))?;
-        let view = PyBuffer::<u8>::get(&raw)?;
+        let view = PyBuffer::<u8>::get(object)?;
         Ok(Self {
             address: view.buf_ptr() as usize,
             len: view.len_bytes(),

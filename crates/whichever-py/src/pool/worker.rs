@@ -260,7 +260,7 @@ impl WorkerCore {
             Ok(call) => (call.run(py, life), ReplyKind::Raised),
             Err(error) => (Err(error), ReplyKind::Unloadable),
         };
-        life.leave_if_forked(py);
+        life.leave_if_forked(py, result.as_ref().err());
         life.flush(py); // what a task printed comes before its result
         let ended_ns = monotonic_ns();
         let head = ReplyHead {
@@ -442,9 +442,10 @@ impl<'py> Call<'py> {
 
 impl Life<'_> {
     /// End the copy of this process that a task made by forking: it must not answer in our name.
-    fn leave_if_forked(&self, py: Python<'_>) {
+    fn leave_if_forked(&self, py: Python<'_>, raised: Option<&PyErr>) {
+        let raised = raised.map(|error| error.value(py));
         if self.forks != forks()
-            && let Err(error) = self.hooks.call_method0(intern!(py, "leave_copy"))
+            && let Err(error) = self.hooks.call_method1(intern!(py, "leave_copy"), (raised,))
         {
             error.write_unraisable(py, None);
         }

@@ -34,7 +34,6 @@ class Hooks:
     def __init__(self, core: Any, by_value: tuple[str, ...] = ()) -> None:
         self._core = core
         self._by_value = by_value
-        self._pid = os.getpid()
         self._arrivals = Arrivals()
         self.dirty = False
         self.outlet: Outlet | None = None
@@ -47,18 +46,16 @@ class Hooks:
         self._arrivals = Arrivals(copy_context())
 
     def run(
-        self, context: bytes, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, context: bytes, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
     ) -> Any:
         """Call the function in a context of its own, with the caller's context variables in it."""
-        try:
-            result = self._arrivals.context(context).run(fn, *args, **kwargs)
-        except BaseException as error:
-            if os.getpid() != self._pid:
-                _end_forked_copy(error)
-            raise
-        if os.getpid() != self._pid:
-            _end_forked_copy(None)
-        return result
+        return self._arrivals.context(context).run(fn, *args, **(kwargs or {}))
+
+    def leave_copy(self, error: BaseException | None) -> NoReturn:
+        """End the copy of this process that a task made by forking: it must not answer in our name."""
+        flush_streams()
+        code = error.code if isinstance(error, SystemExit) else int(error is not None)
+        os._exit(code if isinstance(code, int) else int(code is not None))
 
     def dump_result(self, value: object) -> tuple[bytes, list[memoryview]]:
         """Pickle a result; raises what the value raises when pickled."""
@@ -73,10 +70,3 @@ class Hooks:
         """Send what is left, for the core is about to stop listening."""
         flush_streams()
         self.flush()
-
-
-def _end_forked_copy(error: BaseException | None) -> NoReturn:
-    """End the copy of this process that a task made by forking: it must not answer in our name."""
-    flush_streams()
-    code = error.code if isinstance(error, SystemExit) else int(error is not None)
-    os._exit(code if isinstance(code, int) else int(code is not None))

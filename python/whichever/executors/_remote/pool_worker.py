@@ -71,7 +71,7 @@ def run_worker(
         return 1
     hooks.note_context()
     gc.freeze()  # nothing of what is there by now will ever be garbage
-    core.serve(hooks)
+    core.serve(hooks, configuration.get("max_memory_bytes"))
     hooks.flush()
     return 0
 
