@@ -117,11 +117,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         }
     }
 
-    /// Drop what has not been handed over; what runs goes on.
+    /// Drop what has not started; what runs goes on, and so does what workers on their way are to begin with.
     pub fn drop_pending(&mut self) {
-        for task in std::mem::take(&mut self.pending) {
-            self.settle(task, Ended::Dropped);
-        }
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             let (running, _) = slot.link.running();
@@ -131,7 +128,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
                 self.take_back(index, position);
             }
         }
-        for task in std::mem::take(&mut self.pending) {
+        let coming = self.hiring + self.slots.iter().filter(|slot| slot.phase == Phase::Hired).count();
+        for task in self.pending.split_off(coming.min(self.pending.len())) {
             self.settle(task, Ended::Dropped);
         }
     }

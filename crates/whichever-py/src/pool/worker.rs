@@ -329,7 +329,7 @@ impl WorkerCore {
     fn send_error(&self, py: Python<'_>, life: &Life<'_>, head: ReplyHead, error: PyErr) {
         let sent = life
             .hooks
-            .call_method1(intern!(py, "dump_error"), (error.value(py),))
+            .call_method1(intern!(py, "dump_error"), (error.into_value(py),))
             .and_then(|blob| Ok(blob.cast_into::<PyBytes>()?))
             .and_then(|blob| self.send_parts(py, head, &[], blob.as_bytes()));
         if let Err(failure) = sent {
