@@ -1,7 +1,7 @@
 //! The desk: words by which caller and worker agree on which task runs, which may not start, and which to interrupt.
 //!
-//! Guarantee: after `revoke_from(first)` has answered `running`, no task from `first` on starts, except that one. After
-//! the worker's death, `running` names the task that died with it, unless its result is in the ring.
+//! Guarantee: once `revoke_from(first)` has answered, no task from `first` on starts, except the one it named. After the
+//! worker's death, `running` names the task that died with it, unless its result is in the ring.
 
 use crate::bell::Bell;
 use crate::memory::Shared;
@@ -71,7 +71,8 @@ impl Desk {
     pub fn begin(&self, seq: u64, now_ns: u64) -> Begin {
         let worker = &self.words.worker.0;
         // Readers must not put the new start beside the old task: there is none while the start changes.
-        worker.running.store(NONE, Ordering::Relaxed);
+        // `Release`, as in `end`: the task before may have ended just so.
+        worker.running.store(NONE, Ordering::Release);
         // Pairs with the fence in `running`: who sees the new start sees that the old task is over.
         fence(Ordering::Release);
         worker.started_ns.store(now_ns, Ordering::Relaxed);
@@ -96,10 +97,10 @@ impl Desk {
         seq != NONE && interrupt.compare_exchange(seq, NONE, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Caller: take back every task from `first` on that has not begun, and learn which one runs.
+    /// Caller: take back every task from `first` on that has not begun, and learn which one runs (0: none).
     ///
-    /// Of the tasks from `first` on, only the one returned (0 for none) may have begun; it will run, or, when it
-    /// began just now, report itself revoked. All others will report themselves revoked.
+    /// Tasks that are over by then have their results in the ring. Of the others from `first` on, only the one returned
+    /// may run; if it has just begun, it may find itself revoked instead. The rest will find themselves revoked.
     #[must_use]
     pub fn revoke_from(&self, first: u64) -> u64 {
         self.words.caller.0.revoke.store(!first, Ordering::Relaxed);
