@@ -189,31 +189,20 @@ impl Arena {
     /// Copy `bytes` into `range`, from its byte `at` on.
     ///
     /// # Errors
-    /// `InvalidInput` when they do not fit or the range is not in use; `StorageFull` or `OutOfMemory` when there is no
-    /// memory for it.
+    /// `InvalidInput` when they do not fit, the range is not in use, or another thread fills it at this moment;
+    /// `StorageFull` or `OutOfMemory` when there is no memory for it.
     pub fn fill(&self, range: &Range, at: usize, bytes: &[u8]) -> io::Result<()> {
+        let offset = range.offset;
         let (at, len) = (at as u64, bytes.len() as u64);
-        let held = self.lock().ranges.held(range.offset);
-        let (held_len, filled) = held.ok_or(io::ErrorKind::InvalidInput)?;
-        let end = at.checked_add(len).filter(|end| *end <= held_len).ok_or(io::ErrorKind::InvalidInput)?;
-        // What lies before `filled` is there; the rest goes through the file.
-        let present = filled.saturating_sub(at).min(len);
-        let (copied, written) = bytes.split_at(usize::try_from(present).unwrap_or(bytes.len()));
-        if !copied.is_empty() {
-            let offset = usize::try_from(range.offset + at).map_err(|_| io::ErrorKind::InvalidInput)?;
-            // SAFETY: 1. the range belongs to our caller alone until it is freed: nobody reads it before it is sent.
-            //         2. the file was grown to the end of the range before it was given out, and never shrinks.
-            unsafe { self.mapping.copy_in(offset, copied) };
-        }
-        if !written.is_empty() {
-            self.file.write_at(written, range.offset + at + present)?;
-            self.lock().ranges.note_filled(range.offset, at, end);
-        }
-        Ok(())
+        let present = self.lock().ranges.begin_fill(offset, at, len).ok_or(io::ErrorKind::InvalidInput)?;
+        let written = self.write(offset + at, bytes, present);
+        let end = if written.is_ok() { at + len } else { at };
+        self.lock().ranges.end_fill(offset, at, end);
+        written
     }
 
-    /// Give the range at `offset` back; what was never allocated is ignored. Beyond the cap, the memory of what was
-    /// freed longest ago goes back to the system.
+    /// Give the range at `offset` back; one that was never allocated, or is being filled, stays as it is. Beyond the cap,
+    /// the memory of what was freed longest ago goes back to the system.
     pub fn free(&self, offset: u64) {
         let surplus = {
             let mut books = self.lock();
@@ -246,6 +235,21 @@ impl Arena {
     fn lock(&self) -> MutexGuard<'_, Books> {
         // Nothing panics between two changes that belong together.
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Write bytes of a range that is being filled: the `present` first ones where they are, the rest through the file,
+    /// which makes memory without clearing it first and tells when there is none.
+    fn write(&self, place: u64, bytes: &[u8], present: u64) -> io::Result<()> {
+        let present = usize::try_from(present).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let (copied, written) = bytes.split_at(present);
+        if !copied.is_empty() {
+            let offset = usize::try_from(place).map_err(|_| io::ErrorKind::InvalidInput)?;
+            // SAFETY: 1. `begin_fill` has reserved these bytes: no other thread fills them, and the range is not given
+            //            back. Readers look at a range once it was filled and sent, which is their own duty.
+            //         2. the file was grown to the end of the range before it was given out, and never shrinks.
+            unsafe { self.mapping.copy_in(offset, copied) };
+        }
+        if written.is_empty() { Ok(()) } else { self.file.write_at(written, place + present as u64) }
     }
 
     /// Refuse what the machine cannot hold, after giving back what lies warm.

@@ -18,6 +18,8 @@ struct Held {
     len: u64,
     /// So many bytes from its start have been written since it was last empty.
     filled: u64,
+    /// Somebody writes it at this moment.
+    filling: bool,
 }
 
 /// A range that was given back with its memory.
@@ -101,21 +103,32 @@ impl Ranges {
         Some(extent)
     }
 
-    /// How many bytes from the start of a used range are filled; `None` when it is not in use.
-    pub(crate) fn held(&self, offset: u64) -> Option<(u64, u64)> {
-        self.used.get(&offset).map(|held| (held.len, held.filled))
+    /// Reserve the bytes of a used range from `at` on for writing, until `end_fill`. Gives how many of them have memory
+    /// already; `None` when they do not lie in a used range, or somebody writes it.
+    pub(crate) fn begin_fill(&mut self, offset: u64, at: u64, len: u64) -> Option<u64> {
+        let held = self.used.get_mut(&offset).filter(|held| !held.filling)?;
+        at.checked_add(len).filter(|end| *end <= held.len)?;
+        held.filling = true;
+        Some(held.filled.saturating_sub(at).min(len))
     }
 
-    /// The bytes of a used range from `at` to `end` have been written.
-    pub(crate) fn note_filled(&mut self, offset: u64, at: u64, end: u64) {
-        if let Some(held) = self.used.get_mut(&offset).filter(|held| at <= held.filled) {
-            held.filled = held.filled.max(end.min(held.len));
+    /// The bytes from `at` to `end` have been written; with both the same, nothing has.
+    pub(crate) fn end_fill(&mut self, offset: u64, at: u64, end: u64) {
+        if let Some(held) = self.used.get_mut(&offset) {
+            held.filling = false;
+            // What lies behind a gap is not counted: the gap has no memory.
+            if at <= held.filled {
+                held.filled = held.filled.max(end);
+            }
         }
     }
 
-    /// Put a used range among the warm ones; false when it is not in use.
+    /// Put a used range among the warm ones; false when it is not in use, or being filled.
     pub(crate) fn give_back(&mut self, offset: u64) -> bool {
-        let Some(Held { len, filled }) = self.used.remove(&offset) else { return false };
+        if self.used.get(&offset).is_none_or(|held| held.filling) {
+            return false;
+        }
+        let Some(Held { len, filled, .. }) = self.used.remove(&offset) else { return false };
         self.used_bytes -= len;
         let age = self.next_age;
         self.next_age += 1;
@@ -185,7 +198,7 @@ impl Ranges {
     }
 
     fn use_range(&mut self, extent: Extent, filled: u64) {
-        self.used.insert(extent.offset, Held { len: extent.len, filled });
+        self.used.insert(extent.offset, Held { len: extent.len, filled, filling: false });
         self.used_bytes += extent.len;
     }
 
@@ -214,6 +227,13 @@ mod tests {
         ranges.take_fresh(class).unwrap()
     }
 
+    /// Fill a part of a range; says how much of it had memory before.
+    fn write(ranges: &mut Ranges, range: Extent, at: u64, len: u64) -> u64 {
+        let present = ranges.begin_fill(range.offset, at, len).unwrap();
+        ranges.end_fill(range.offset, at, at + len);
+        present
+    }
+
     #[test]
     fn classes_are_pages_at_first_and_then_four_to_a_power_of_two() {
         let pages = |len| ranges().class(len).unwrap() / PAGE;
@@ -229,7 +249,7 @@ mod tests {
     fn a_range_given_back_is_the_next_of_its_class() {
         let mut ranges = ranges();
         let (small, large) = (fresh(&mut ranges, 1), fresh(&mut ranges, 8));
-        ranges.note_filled(large.offset, 0, 5 * PAGE);
+        write(&mut ranges, large, 0, 5 * PAGE);
         assert!(ranges.give_back(large.offset) && ranges.give_back(small.offset));
         assert_eq!(ranges.take_warm(8 * PAGE), Some((large, 5 * PAGE)));
         assert_eq!(ranges.take_warm(8 * PAGE), None, "one page is too small for eight");
@@ -248,11 +268,25 @@ mod tests {
     fn only_what_is_filled_without_a_gap_counts() {
         let mut ranges = ranges();
         let range = fresh(&mut ranges, 4);
-        ranges.note_filled(range.offset, 100, 200);
-        assert_eq!(ranges.held(range.offset), Some((4 * PAGE, 0)));
-        ranges.note_filled(range.offset, 0, 100);
-        ranges.note_filled(range.offset, 50, 80);
-        assert_eq!(ranges.held(range.offset), Some((4 * PAGE, 100)));
+        assert_eq!(write(&mut ranges, range, 100, 100), 0);
+        assert_eq!(write(&mut ranges, range, 0, 100), 0);
+        assert_eq!(write(&mut ranges, range, 50, 30), 30);
+        assert_eq!(write(&mut ranges, range, 90, 30), 10);
+        assert_eq!(write(&mut ranges, range, 0, 4 * PAGE), 120);
+    }
+
+    #[test]
+    fn a_range_is_filled_by_one_at_a_time_and_not_given_back_meanwhile() {
+        let mut ranges = ranges();
+        let range = fresh(&mut ranges, 1);
+        assert_eq!(ranges.begin_fill(range.offset, 0, 10), Some(0));
+        assert_eq!(ranges.begin_fill(range.offset, 20, 10), None);
+        assert!(!ranges.give_back(range.offset));
+        ranges.end_fill(range.offset, 0, 10);
+        assert_eq!(ranges.begin_fill(range.offset, 0, PAGE + 1), None, "longer than the range");
+        assert_eq!(ranges.begin_fill(range.offset, u64::MAX, 2), None);
+        assert!(ranges.give_back(range.offset));
+        assert_eq!(ranges.begin_fill(range.offset, 0, 10), None, "not in use");
     }
 
     #[test]
