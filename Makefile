@@ -24,7 +24,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # A target each, so that `make -k lint` names all that fail and `make lint-mypy` runs one.
 GATES := fmt clippy ruff format mypy stubtest layers sizes house tables
 
-.PHONY: help build demo test test-rust test-python test-all lint bench tables pythons clean
+.PHONY: help build demo test test-rust test-loom test-python test-all lint bench tables pythons clean
 .PHONY: $(addprefix lint-,$(GATES))
 .DELETE_ON_ERROR:
 
@@ -51,7 +51,7 @@ $(VENV)/.built: $(VENV)/.made pyproject.toml $(RUST)
 demo: build
 	@$(BIN)/whichever demo
 
-test: test-rust test-python
+test: test-rust test-loom test-python
 
 test-rust: build
 ifeq ($(NEXTEST),yes)
@@ -60,6 +60,11 @@ ifeq ($(NEXTEST),yes)
 else
 	@cargo test --workspace --locked --quiet
 endif
+
+# Loom replaces the atomics, so everything is built anew: in a folder of its own.
+test-loom: build
+	@$(SAY) 'loom' env RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target-loom \
+	  cargo test -p whichever-ring --release --test loom --locked --quiet
 
 test-python: build
 	@$(BIN)/python -m pytest $(ARGS)

@@ -1,27 +1,27 @@
 //! What the shared memory costs: a record, a round trip between two processes, a filled range.
 //!
 //! `cargo bench -p whichever-ring`. Prints medians; compare them within one run only.
+#![cfg_attr(not(unix), no_main)]
 #![cfg(unix)]
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
-use std::fs::OpenOptions;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::process::{Child, Command};
+#[path = "../tests/support/mod.rs"]
+mod support;
+
 use std::time::{Duration, Instant};
 
+use support::{role, start_again};
 use whichever_ring::{
-    Arena, Bell, CallerEnd, Page, Spin, Wait, WorkerEnd, create_link, create_page, open_link, open_page,
+    Arena, Bell, CallerEnd, Spin, Wait, WorkerEnd, create_link, create_page, open_link, open_page,
 };
 use whichever_sys::{SharedFile, monotonic_ns};
 
 const REPEATS: usize = 7;
-/// Tells this bench, started again, to answer on the link and the page with these paths.
-const PEER: &str = "WHICHEVER_BENCH_PEER";
 const LONG: Option<Duration> = Some(Duration::from_secs(20));
 
 fn main() {
-    if let Ok(paths) = std::env::var(PEER) {
-        return answer(&paths);
+    if let Some((name, files)) = role() {
+        return answer(&name, files);
     }
     record();
     for (name, spin) in [("asleep", Spin::never as fn() -> Spin), ("spinning", Spin::new)] {
@@ -86,7 +86,7 @@ fn round_trip(name: &str, spin: fn() -> Spin) {
     const COUNT: u32 = 20_000;
     let (link, mut caller) = create_link(64 * 1024).expect("a link");
     let (page_file, page) = create_page().expect("a page");
-    let mut peer = start_peer(&link, &page_file, name);
+    let mut peer = start_again::<&str>(&[], name, &[&link, &page_file]);
     let mut habit = spin();
     let mut ask = |bytes: &[u8]| {
         let CallerEnd { requests, results, desk } = &mut caller;
@@ -102,26 +102,13 @@ fn round_trip(name: &str, spin: fn() -> Spin) {
     peer.wait().expect("the peer was told to end");
 }
 
-fn start_peer(link: &SharedFile, page: &SharedFile, name: &str) -> Child {
-    let path = |file: &SharedFile| format!("/proc/{}/fd/{}", std::process::id(), file.as_fd().as_raw_fd());
-    Command::new(std::env::current_exe().expect("a bench has a path"))
-        .env(PEER, format!("{}:{}:{name}", path(link), path(page)))
-        .spawn()
-        .expect("the bench starts again")
-}
-
 /// Be the peer: answer until an empty request comes.
-fn answer(paths: &str) {
-    let [link, page, name] = paths.split(':').collect::<Vec<_>>()[..] else { panic!("{paths}: not three") };
-    let open = |path: &str| {
-        let file = OpenOptions::new().read(true).write(true).open(path).expect("the caller lives");
-        SharedFile::from_fd(OwnedFd::from(file))
-    };
-    let mut worker = open_link(open(link)).expect("a link");
-    let page = open_page(open(page)).expect("a page");
+fn answer(name: &str, files: Vec<SharedFile>) {
+    let mut files = files.into_iter();
+    let mut worker = open_link(files.next().expect("a link was given")).expect("it is one");
+    let page = open_page(files.next().expect("a page was given")).expect("it is one");
     let mut spin = if name == "spinning" { Spin::new() } else { Spin::never() };
     while answer_one(&mut worker, page.bell(), &mut spin) {}
-    let _ = Page::clone(&page);
 }
 
 fn answer_one(worker: &mut WorkerEnd, caller: Bell<'_>, spin: &mut Spin) -> bool {

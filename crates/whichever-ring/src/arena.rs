@@ -138,6 +138,7 @@ impl Arena {
 
     fn over(file: SharedFile, span: u64, idle_cap: u64) -> io::Result<Self> {
         let mapping = map_span(&file, span)?;
+        mapping.leave_out_of_dumps();
         let ranges = Ranges::new(page_size() as u64, mapping.len() as u64);
         Ok(Self { file, mapping, idle_cap, books: Mutex::new(Books { ranges, file_bytes: 0 }) })
     }

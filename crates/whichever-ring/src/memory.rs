@@ -165,6 +165,10 @@ mod bytes {
     unsafe impl Send for Bytes {}
 
     impl Bytes {
+        #[expect(
+            clippy::arc_with_non_send_sync,
+            reason = "loom's cells are not Sync, and are used as if they were"
+        )]
         pub(crate) fn zeroed(len: usize) -> Self {
             Self(Arc::new((0..len).map(|_| UnsafeCell::new(0)).collect()))
         }

@@ -61,12 +61,17 @@ impl Mapping {
 
     /// Let the system read the pages of this part in one go instead of one fault each; a hint that may do nothing.
     pub fn populate(&self, offset: usize, len: usize) {
-        self.prepare(offset, len, os::POPULATE_READ);
+        self.advise(offset, len, os::POPULATE_READ);
     }
 
     /// The same for pages that will be written; makes those that do not exist yet.
     pub fn populate_for_writing(&self, offset: usize, len: usize) {
-        self.prepare(offset, len, os::POPULATE_WRITE);
+        self.advise(offset, len, os::POPULATE_WRITE);
+    }
+
+    /// Leave the whole mapping out of core dumps: writing a sparse one out would take minutes.
+    pub fn leave_out_of_dumps(&self) {
+        self.advise(0, self.len, os::DONT_DUMP);
     }
 
     /// Copy `bytes` to `offset`.
@@ -91,7 +96,7 @@ impl Mapping {
         offset.checked_add(len).is_some_and(|end| end <= self.len)
     }
 
-    fn prepare(&self, offset: usize, len: usize, advice: os::Advice) {
+    fn advise(&self, offset: usize, len: usize, advice: os::Advice) {
         if len > 0 && self.contains(offset, len) {
             os::advise(self.as_ptr() as usize + offset, len, advice);
         }
@@ -115,6 +120,7 @@ mod os {
     pub(super) type Advice = libc::c_int;
     pub(super) const POPULATE_READ: Advice = libc::MADV_POPULATE_READ;
     pub(super) const POPULATE_WRITE: Advice = libc::MADV_POPULATE_WRITE;
+    pub(super) const DONT_DUMP: Advice = libc::MADV_DONTDUMP;
 
     pub(super) fn map(
         fd: BorrowedFd<'_>,
@@ -171,6 +177,7 @@ mod os {
     pub(super) type Advice = ();
     pub(super) const POPULATE_READ: Advice = ();
     pub(super) const POPULATE_WRITE: Advice = ();
+    pub(super) const DONT_DUMP: Advice = ();
 
     pub(super) fn map(
         _fd: BorrowedFd<'_>,
@@ -239,6 +246,17 @@ mod tests {
         let mut read = [0; 3];
         file.read_at(&mut read, 1 << 19).unwrap();
         assert_eq!(read, *b"far");
+    }
+
+    #[test]
+    fn a_mapping_left_out_of_dumps_says_so() {
+        let mapping = Mapping::new(&file(b"abc"), 0, 1 << 20, Access::ReadWrite).unwrap();
+        mapping.leave_out_of_dumps();
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let own = format!("{:x}-", mapping.as_ptr() as usize);
+        let flags =
+            maps.lines().skip_while(|line| !line.starts_with(&own)).find(|line| line.starts_with("VmFlags"));
+        assert!(flags.unwrap().split(' ').any(|flag| flag == "dd"), "{flags:?}");
     }
 
     #[test]
