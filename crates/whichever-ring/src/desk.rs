@@ -99,8 +99,9 @@ impl Desk {
 
     /// Caller: take back every task from `first` on that has not begun, and learn which one runs (0: none).
     ///
-    /// Tasks that are over by then have their results in the ring. Of the others from `first` on, only the one returned
-    /// may run; if it has just begun, it may find itself revoked instead. The rest will find themselves revoked.
+    /// Then drain the results before deciding anything: tasks that are over by now, be they from `first` on, have theirs
+    /// in the ring. Of all others from `first` on, only the one returned may run; if it has just begun, it may find
+    /// itself revoked instead. The rest will find themselves revoked.
     #[must_use]
     pub fn revoke_from(&self, first: u64) -> u64 {
         self.words.caller.0.revoke.store(!first, Ordering::Relaxed);
