@@ -404,4 +404,26 @@ mod tests {
         assert_eq!(arena.contains(arena.base().wrapping_sub(1), 1), None);
         assert_eq!(arena.contains([0_u8; 4].as_ptr(), 4), None);
     }
+
+    #[test]
+    fn threads_that_share_an_arena_never_meet_in_a_range() {
+        let arena = arena(8 * MIB);
+        std::thread::scope(|scope| {
+            for thread in 1..=4_u8 {
+                let arena = &arena;
+                scope.spawn(move || {
+                    for round in 0..200_usize {
+                        let len = 1 + (round * 7_919 * usize::from(thread)) % 300_000;
+                        let range = arena.allocate(len).unwrap();
+                        arena.fill(&range, 0, &vec![thread; len]).unwrap();
+                        assert!(read(arena, &range, 0, len).iter().all(|byte| *byte == thread));
+                        arena.free(range.offset);
+                    }
+                });
+            }
+        });
+        let left = arena.statistics();
+        assert_eq!((left.used_bytes, left.used_ranges), (0, 0));
+        assert!(left.warm_bytes <= 8 * MIB as u64);
+    }
 }

@@ -51,10 +51,14 @@ impl Spin {
 
     /// Ask `ready` once, and go on asking for a while if that may pay.
     pub(crate) fn until(&mut self, ready: &mut impl FnMut() -> bool) -> bool {
+        self.until_where(a_core_is_idle, ready)
+    }
+
+    fn until_where(&mut self, idle: fn() -> bool, ready: &mut impl FnMut() -> bool) -> bool {
         if ready() {
             return true;
         }
-        if !self.may_try() {
+        if !self.may_try() || !idle() {
             return false;
         }
         let paid = spin(ready);
@@ -73,7 +77,7 @@ impl Spin {
             }
             self.waits = 0;
         }
-        a_core_is_idle()
+        true
     }
 }
 
@@ -117,4 +121,71 @@ fn spinning_cores() -> u32 {
         let cores = cores as u32;
         if cores < 2 { 0 } else { cores }
     })
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+
+    /// Wait in vain; says whether it spun.
+    fn spins(spin: &mut Spin, idle: fn() -> bool) -> bool {
+        let mut looks = 0;
+        let found = spin.until_where(idle, &mut || {
+            looks += 1;
+            false
+        });
+        assert!(!found && looks >= 1);
+        looks > 1
+    }
+
+    /// Wait for what comes at the third look; says whether it was seen.
+    fn pays(spin: &mut Spin) -> bool {
+        let mut looks = 0;
+        spin.until_where(|| true, &mut || {
+            looks += 1;
+            looks == 3
+        })
+    }
+
+    #[test]
+    fn what_is_there_is_found_without_spinning() {
+        assert!(Spin::never().until(&mut || true));
+        assert!(!spins(&mut Spin::never(), || true));
+    }
+
+    #[test]
+    fn nobody_spins_where_no_core_is_idle() {
+        let mut spin = Spin::new();
+        for _ in 0..100 {
+            assert!(!spins(&mut spin, || false));
+        }
+    }
+
+    #[test]
+    fn who_spins_in_vain_gives_up_and_tries_again_now_and_then() {
+        let mut spin = Spin::new();
+        let credit = (0..MOST_CREDIT).all(|_| spins(&mut spin, || true));
+        assert!(credit, "all of the first credit is spent");
+        let trials = (0..10 * TRIAL_EVERY).filter(|_| spins(&mut spin, || true)).count();
+        assert_eq!(trials, 10);
+    }
+
+    #[test]
+    fn a_trial_that_pays_earns_credit() {
+        let mut spin = Spin::new();
+        while spin.credit > 0 {
+            spins(&mut spin, || true);
+        }
+        let tried = (0..TRIAL_EVERY).filter(|_| pays(&mut spin)).count();
+        assert_eq!(tried, 1);
+        assert!(pays(&mut spin), "the next wait spins again");
+    }
+
+    #[test]
+    fn a_spin_in_vain_lasts_until_its_limit() {
+        let before = monotonic_ns();
+        assert!(!spin(&mut || false));
+        assert!(monotonic_ns() - before >= LIMIT_NS);
+    }
 }
