@@ -3,6 +3,7 @@
 Loaded by its path, like the real one, in the template process too; so standard library only.
 """
 
+import contextlib
 import itertools
 import os
 import pickle
@@ -32,7 +33,7 @@ def adopt_template(fd):
 
 
 def _read(control):
-    with control:
+    with control, contextlib.suppress(ConnectionResetError):  # a template that was killed
         while packet := control.recv(PACKET.size):
             kind, number, token, memory, pid = PACKET.unpack(packet)
             with arrived:

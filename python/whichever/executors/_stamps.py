@@ -148,7 +148,7 @@ class _Parts:
         self.functions.append((fn, fn.__code__, fn.__defaults__, fn.__kwdefaults__))
         self.add(fn.__defaults__)
         for namespace in (vars(fn), fn.__kwdefaults__):
-            if namespace:
+            if namespace is not None:
                 self._add_namespace(namespace)
         for cell in fn.__closure__ or ():
             try:

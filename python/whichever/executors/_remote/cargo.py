@@ -153,13 +153,13 @@ def forbid(names: tuple[str, ...]) -> None:
 
 def _dump(value: object, by_value: tuple[str, ...], *, large: bool) -> tuple[bytes, list[memoryview]]:
     sink = _Sink()
-    if large:
-        blob = sink.dump(_LargePickler, value)
-    else:
-        try:
+    try:
+        if large:
+            blob = sink.dump(_LargePickler, value)
+        else:
             blob = pickle.dumps(value, PROTOCOL, buffer_callback=sink.keeps)
-        except Exception:  # noqa: BLE001 - whatever stops pickle, cloudpickle may know how; if not, it says why
-            blob = b""
+    except Exception:  # noqa: BLE001 - whatever stops pickle, cloudpickle may know how; if not, it says why
+        blob = b""
     if not blob or _names_ours(blob, by_value):
         sink = _Sink()
         with sent_by_value(by_value):
