@@ -139,19 +139,37 @@ def test_log_records_reach_the_callers_handlers_at_the_callers_levels(hire, logg
         except KeyError:
             log.exception("failed")
 
-    class Own:
-        def __repr__(self):
-            return "own"
-
-    hand.ask(note, Own())
+    hand.ask(note, {"deep": [1]})
     assert [entry[0] for entry in hand.said] == ["log", "say", "log"]
     for kind, *rest in hand.said:
         if kind == "log":
             logs.handle_log(*rest)
     first, second = logger[1].records
-    assert (first.getMessage(), first.levelname, first.value) == ("one is 1", "INFO", "own")
+    assert (first.getMessage(), first.levelname, first.value) == ("one is 1", "INFO", {"deep": [1]})
     assert (first.processName, first.process) == ("whichever-5", hand.ask(os.getpid))
     assert "KeyError: 'gone'" in second.exc_text
+
+
+def test_a_log_record_arrives_whatever_is_attached_to_it(hire, logger):
+    hand = hire()
+
+    def note():
+        import logging
+        import sys
+        import threading
+
+        sys.modules["only_there"] = there = type(sys)("only_there")
+        there.Kind = type("Kind", (), {"__module__": "only_there"})
+        log = logging.getLogger("tests.of.the.worker")
+        log.info("lock", extra={"value": threading.Lock()})
+        log.info("kind", extra={"value": there.Kind()})
+
+    hand.ask(note)
+    for _, blob in hand.said:
+        logs.handle_log(blob)
+    first, second = logger[1].records
+    assert (first.msg, "lock object" in first.value) == ("lock", True)
+    assert (second.msg, hasattr(second, "value")) == ("kind", False)
 
 
 def test_a_record_below_the_callers_level_of_now_is_dropped(hire, logger):

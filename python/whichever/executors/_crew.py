@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from whichever import _core
 from whichever.errors import EngineError, EngineUnavailableError
 from whichever.executors._boot import search_path, thread_limits
-from whichever.executors._remote import cargo
+from whichever.executors._remote import cargo, worker
 from whichever.executors._remote.configuring import send_configuration
 from whichever.executors._remote.logs import dump_levels
 from whichever.executors._remote.pool_worker import run_worker
@@ -238,7 +238,7 @@ def refuse_recursion() -> None:
     Raises:
         EngineError: This is such a worker.
     """
-    if cargo.loading:
+    if cargo.loading or worker.importing:
         msg = (
             "a worker process imported a module that starts a process pool at its top level; "
             'put that call under `if __name__ == "__main__":` or in a function'

@@ -15,7 +15,7 @@ import traceback
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from .payload import PROTOCOL, load, sent_by_value
+from .payload import PROTOCOL, load, sent_by_value, text_of
 from .variables import reduce_variable
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def dump_error(error: BaseException) -> bytes:
             blob = None
     except Exception:  # noqa: BLE001 - the exception's own code runs here and may raise anything
         blob = None
-    return pickle.dumps((blob, f"{kind.__module__}.{kind.__qualname__}", _text(error), trace), PROTOCOL)
+    return pickle.dumps((blob, f"{kind.__module__}.{kind.__qualname__}", text_of(error), trace), PROTOCOL)
 
 
 def load_error(blob: bytes | memoryview) -> BaseException:
@@ -303,10 +303,3 @@ def _drop_own_frames(error: BaseException) -> None:
     while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
         trace = trace.tb_next
     error.__traceback__ = trace
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as failure:  # noqa: BLE001 - the exception's own __str__ may raise anything
-        return f"<no text: __str__ raised {type(failure).__name__}>"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import pickle
 from typing import TYPE_CHECKING, Any
+
+from . import cargo
+from .payload import load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +50,10 @@ def forward_logging(core: Any, outlet: Outlet, levels: Mapping[str, Any]) -> Non
 
 def handle_log(blob: bytes | memoryview) -> None:
     """Give a worker's record to the caller's logger of that name, if its level lets it through."""
-    record = logging.makeLogRecord(pickle.loads(blob))  # noqa: S301 - our own worker made it
+    fields, extra = load(blob)
+    with contextlib.suppress(Exception):  # of a class that only the worker has: the record comes without
+        fields |= load(extra)
+    record = logging.makeLogRecord(fields)
     logger = logging.getLogger(record.name)
     if logger.isEnabledFor(record.levelno):
         logger.handle(record)
@@ -78,14 +84,10 @@ def _dump_record(record: logging.LogRecord) -> bytes:
     if record.exc_info and not record.exc_text:
         fields["exc_text"] = _formatter.formatException(record.exc_info)
     fields["exc_info"] = None
+    plain = {name: value for name, value in fields.items() if isinstance(value, str | int | float | None)}
+    extra = {name: value for name, value in fields.items() if name not in plain}
     try:
-        blob = pickle.dumps(fields, 5)
-        if b"__main__" not in blob:
-            return blob
-    except Exception:  # noqa: BLE001, S110 - an `extra` of any kind: below
-        pass
-    return pickle.dumps({name: _plain(value) for name, value in fields.items()}, 5)
-
-
-def _plain(value: object) -> object:
-    return value if isinstance(value, str | int | float | None) else repr(value)
+        blob = cargo.dump_whole(extra)
+    except Exception:  # noqa: BLE001 - whatever the user has attached
+        blob = cargo.dump_whole({name: repr(value) for name, value in extra.items()})
+    return cargo.dump_whole((plain, blob))
