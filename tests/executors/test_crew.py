@@ -300,6 +300,20 @@ def test_multiprocessing_makes_workers_too(start, method):
     assert out.splitlines() == [str([("hello", "1", "whichever-3")] * 2), "True", "[0, 0]"]
 
 
+def test_a_worker_of_multiprocessing_reports_its_initializer_too(start):
+    program = start(
+        script("""
+        import multiprocessing
+        hand = Hand(crew, context=multiprocessing.get_context("fork"), initializer=int, initargs=("x",))
+        print(hand.is_gone(), hand.said[0][0])
+        hand.hired.process.join()
+        print(hand.hired.process.exitcode)
+    """),
+        warnings="ignore",
+    )
+    assert program.finish() == ("True failed\n1\n", "", 0)
+
+
 def test_under_fork_one_worker_does_not_keep_another_ones_socket(start):
     program = start(
         script("""
