@@ -17,7 +17,10 @@ PRELUDE = """
     import sys
     sys.path.insert(0, {folder!r})
     import fake_core
-    sys.modules["whichever._core"] = fake_core
+    import whichever
+    import whichever._core as real
+    fake_core.__getattr__ = lambda name: getattr(real, name)
+    whichever._core = sys.modules["whichever._core"] = fake_core
     import os, signal, time
     from hand import Hand
     from whichever.executors._crew import crew
@@ -204,6 +207,17 @@ def test_an_initializer_that_raises_is_reported_and_ends_the_worker(hire):
     error = cargo.load_error(blob)
     assert (kind, type(error), str(error)) == ("failed", LookupError, "nothing there")
     assert fake_core.answer("D", hand.hired.token)[1] == 1 << 8
+
+
+def test_an_initializers_long_exception_is_cut_to_what_the_core_sends(hire):
+    def start():
+        raise LookupError("x" * 100_000)
+
+    hand = hire(initializer=start)
+    assert hand.is_gone()
+    error = cargo.load_error(hand.said[0][1])
+    assert error.type_name == "builtins.LookupError"
+    assert "characters cut" in error.text
 
 
 def test_a_crash_leaves_its_python_stack(hire):

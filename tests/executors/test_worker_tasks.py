@@ -172,6 +172,27 @@ def test_a_log_record_arrives_whatever_is_attached_to_it(hire, logger):
     assert (second.msg, hasattr(second, "value")) == ("kind", False)
 
 
+def test_a_long_log_record_loses_its_middle(hire, logger):
+    hand = hire()
+
+    def note():
+        import logging
+
+        try:
+            raise ValueError("z" * 50_000)
+        except ValueError:
+            logging.getLogger("tests.of.the.worker").exception("%s", "y" * 50_000)
+
+    hand.ask(note)
+    logs.handle_log(hand.said[0][1])
+    (record,) = logger[1].records
+    assert record.levelname == "ERROR"
+    assert record.getMessage().startswith("yyy")
+    assert "48000 characters cut" in record.getMessage()
+    assert record.exc_text.startswith("Traceback")
+    assert len(record.exc_text) < 3000
+
+
 def test_a_record_below_the_callers_level_of_now_is_dropped(hire, logger):
     hand = hire()
     hand.ask(lambda: __import__("logging").getLogger("tests.of.the.worker").info("hello"))

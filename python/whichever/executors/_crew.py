@@ -148,21 +148,20 @@ class Crew:
         missing = frozenset(filter(_is_installed, order.modules)) - template.modules
         if missing:
             while template.spares:  # they lack these, and so will be of little use
-                template.spares.popleft().socket.close()
+                template.spares.popleft().dismiss()
             template.learn(missing)
         while template.spares:
             spare = template.spares.popleft()
-            try:
-                configure(spare.socket)
-            except OSError:  # it has waited too long and left
-                spare.socket.close()
-            else:
-                return spare
+            if not spare.has_ended():
+                with contextlib.suppress(OSError):  # it has waited too long and is leaving
+                    configure(spare.socket)
+                    return spare
+            spare.dismiss()
         spare = template.fork()
         try:
             configure(spare.socket)
         except BaseException:
-            spare.socket.close()
+            spare.dismiss()
             raise
         return spare
 

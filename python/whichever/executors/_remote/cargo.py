@@ -105,8 +105,13 @@ def dump_whole(value: object, by_value: tuple[str, ...] = ()) -> bytes:
     return blob
 
 
-def dump_error(error: BaseException) -> bytes:
-    """Pickle an exception with its traceback's text; proves that it loads again, else sends only the text."""
+def dump_error(error: BaseException, most_bytes: int | None = None) -> bytes:
+    """Pickle an exception with its traceback's text; proves that it loads again, else sends only the text.
+
+    Args:
+        error: The exception.
+        most_bytes: What the pickle may take, if there is a limit; a longer one becomes text, and that is cut.
+    """
     kind = type(error)
     try:
         _drop_own_frames(error)
@@ -119,7 +124,20 @@ def dump_error(error: BaseException) -> bytes:
             blob = None
     except Exception:  # noqa: BLE001 - the exception's own code runs here and may raise anything
         blob = None
-    return pickle.dumps((blob, f"{kind.__module__}.{kind.__qualname__}", text_of(error), trace), PROTOCOL)
+    name, text = f"{kind.__module__}.{kind.__qualname__}", text_of(error)
+    letter = pickle.dumps((blob, name, text, trace), PROTOCOL)
+    if most_bytes is None or len(letter) <= most_bytes:
+        return letter
+    part = most_bytes // 16  # characters of up to four bytes, in two texts, and room for the rest
+    return pickle.dumps((None, name, shorten(text, part), shorten(trace, part)), PROTOCOL)
+
+
+def shorten(text: str, characters: int) -> str:
+    """Return `text`, or its beginning and its end with a note of what was cut."""
+    if len(text) <= characters:
+        return text
+    half = characters // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters cut ...]\n{text[-half:]}"
 
 
 def load_error(blob: bytes | memoryview) -> BaseException:

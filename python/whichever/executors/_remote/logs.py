@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from .output import Outlet
 
+_TEXT_CHARACTERS = (
+    2000  # of up to four bytes, in a message and in a traceback: the core takes at least 32 KiB
+)
 _formatter = logging.Formatter()
 
 
@@ -72,7 +75,10 @@ class _Forwarder(logging.Handler):
         try:
             blob = _dump_record(record)
             self._outlet.flush()
-            self._core.log(blob)
+            try:
+                self._core.log(blob)
+            except ValueError:  # longer than the core takes
+                self._core.log(_dump_record(_shortened(record)))
         except Exception:  # noqa: BLE001 - a record that cannot be sent is logging's matter, not the task's
             self.handleError(record)
 
@@ -91,3 +97,23 @@ def _dump_record(record: logging.LogRecord) -> bytes:
     except Exception:  # noqa: BLE001 - whatever the user has attached
         blob = cargo.dump_whole({name: repr(value) for name, value in extra.items()})
     return cargo.dump_whole((plain, blob))
+
+
+def _shortened(record: logging.LogRecord) -> logging.LogRecord:
+    """Return the record without what the user attached, and with the middle of long texts cut out."""
+    short = logging.LogRecord(
+        record.name,
+        record.levelno,
+        record.pathname,
+        record.lineno,
+        record.getMessage(),
+        None,
+        None,
+        record.funcName,
+    )
+    short.created, short.msecs, short.relativeCreated = record.created, record.msecs, record.relativeCreated
+    short.thread, short.threadName = record.thread, record.threadName
+    short.msg = cargo.shorten(short.msg, _TEXT_CHARACTERS)
+    if trace := record.exc_text or (_formatter.formatException(record.exc_info) if record.exc_info else ""):
+        short.exc_text = cargo.shorten(trace, _TEXT_CHARACTERS)
+    return short

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+_FAILURE_BYTES = 32 * 1024  # the core sends no more of a failed initializer's exception
 _held: list[Any] = []
 """What must not be collected while the process lives: the socket that is its sign of life."""
 
@@ -70,7 +71,7 @@ def run_worker(
         _initialize(configuration, initializer, initargs)
     except BaseException as error:  # noqa: BLE001 - the user's initializer may raise anything
         hooks.flush()
-        core.report_failure(cargo.dump_error(error))
+        core.report_failure(cargo.dump_error(error, _FAILURE_BYTES))
         raise SystemExit(1) from None
     hooks.note_context()
     gc.freeze()  # nothing of what is there by now will ever be garbage
