@@ -3,6 +3,7 @@
 Loaded by its path, like the real one, in the template process too; so standard library only.
 """
 
+import contextlib
 import itertools
 import os
 import pickle
@@ -14,8 +15,10 @@ PACKET = struct.Struct("<cxxxiqqq")
 MESSAGE_BYTES = 128 * 1024
 
 answers = []
+forgotten = []
 arrived = threading.Condition()
 _tokens = itertools.count(1)
+_templates = itertools.count(1)
 
 
 def new_token():
@@ -26,13 +29,26 @@ def usable_cores():
     return {"affinity": 2, "quota": None, "cores": 2.0}
 
 
+def belongs_to_template(token, template):
+    assert template > 0
+
+
+def has_ended(token):
+    return _find("D", token) is not None
+
+
+def forget_worker(token):
+    forgotten.append(token)
+
+
 def adopt_template(fd):
     control = socket.socket(fileno=os.dup(fd))
     threading.Thread(target=_read, args=(control,), daemon=True).start()
+    return next(_templates)
 
 
 def _read(control):
-    with control:
+    with control, contextlib.suppress(ConnectionResetError):  # a template that was killed
         while packet := control.recv(PACKET.size):
             kind, number, token, memory, pid = PACKET.unpack(packet)
             with arrived:
@@ -58,7 +74,8 @@ class WorkerCore:
         self._link = socket.socket(fileno=link)
         self._page = page
 
-    def serve(self, hooks):
+    def serve(self, hooks, _most_bytes=None):
+        pid = os.getpid()
         while True:
             kind, *rest = pickle.loads(self._link.recv(MESSAGE_BYTES))
             if kind == "stop":
@@ -67,8 +84,13 @@ class WorkerCore:
             context, blob = rest
             try:
                 fn, args, kwargs = hooks.load_call(blob, [])
-                reply = "result", hooks.dump_result(hooks.run(context, fn, args, kwargs))[0]
+                value = hooks.run(context, fn, args, kwargs)
+                if os.getpid() != pid:
+                    hooks.leave_copy(None)
+                reply = "result", hooks.dump_result(value)[0]
             except BaseException as error:
+                if os.getpid() != pid:
+                    hooks.leave_copy(error)
                 reply = "error", hooks.dump_error(error)
             if hooks.dirty:
                 hooks.flush()
@@ -81,9 +103,12 @@ class WorkerCore:
         self._send("say", stream, text)
 
     def log(self, blob):
+        if len(blob) > 32 * 1024:
+            raise ValueError
         self._send("log", blob)
 
     def report_failure(self, blob):
+        assert len(blob) <= 32 * 1024
         self._send("failed", blob)
 
     def _send(self, *message):

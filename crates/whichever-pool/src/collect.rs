@@ -11,8 +11,9 @@ use crate::wire::{self, BODY_IN_ARENA, RECYCLE, Reply, ReplyKind, RequestHead, R
 struct News {
     kind: ReplyKind,
     recycle: bool,
+    count: u16,
     position: u64,
-    duration_ns: u64,
+    number: u64,
     cargo: Cargo,
 }
 
@@ -45,7 +46,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
 
     fn hear(&mut self, index: usize, news: News) {
         match news.kind {
-            ReplyKind::Ready => self.welcome(index, news.position),
+            ReplyKind::Ready => self.welcome(index, news.position, news.number),
             ReplyKind::Say => self.effects.push_back(Effect::Say(news.position, news.cargo.body)),
             ReplyKind::Log => self.effects.push_back(Effect::Log(news.cargo.body)),
             ReplyKind::Free => {
@@ -61,29 +62,29 @@ impl<T: Ticket, L: Link> Crew<T, L> {
                 reason: "the initializer of a worker raised; the pool runs nothing any more".to_owned(),
                 error: Some(news.cargo.body),
             }),
-            ReplyKind::Revoked => self.answered(index, news.position),
+            ReplyKind::Revoked => self.answered(index, news.position, news.number),
             _ => self.finish(index, news),
         }
     }
 
-    fn welcome(&mut self, index: usize, pid: u64) {
+    fn welcome(&mut self, index: usize, pid: u64, tray: u64) {
         let slot = &mut self.slots[index];
         slot.pid = u32::try_from(pid).unwrap_or(0);
-        slot.link.meet(slot.pid);
+        slot.link.meet(slot.pid, tray);
         self.start_failures = 0;
         if slot.phase == Phase::Hired {
             slot.phase = Phase::Ready;
         }
     }
 
-    /// A task has ended, well or not.
+    /// A task has ended, well or not, or some of a batch have.
     fn finish(&mut self, index: usize, news: News) {
         let slot = &mut self.slots[index];
-        let Some(flight) = slot.flights.front() else { return };
-        if flight.position != news.position {
+        if slot.flights.front().is_none_or(|flight| flight.position != news.position) {
             return;
         }
-        let Some(flight) = slot.flights.pop_front() else { return };
+        let count = u32::from(news.count).max(1);
+        let Some(task) = slot.pop_front(count) else { return };
         if news.recycle && slot.phase == Phase::Ready {
             slot.phase = Phase::Retiring;
             self.counts.recycled += 1;
@@ -93,10 +94,10 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             slot.revoked_to = None;
             slot.link.allow_all();
         }
-        let task = flight.task;
-        self.note_duration(task.function, news.duration_ns);
+        self.note_duration(task.function, news.number, count);
         let ended = match (task.stopping, news.kind) {
             (Some(why), ReplyKind::Raised) => Ended::Stopped(why),
+            (_, ReplyKind::Items) => Ended::Items(news.cargo.body),
             (_, ReplyKind::Coded) if news.cargo.is_plain() => Ended::Scalar(news.cargo.body),
             (_, ReplyKind::Raised) => Ended::Raised(news.cargo),
             (_, ReplyKind::Unloadable) => Ended::Unloadable(news.cargo),
@@ -108,17 +109,18 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         self.settle(task, ended);
     }
 
-    /// A task that was taken back has been passed over.
-    fn answered(&mut self, index: usize, position: u64) {
+    /// Tasks that were taken back have been passed over, up to `last`.
+    fn answered(&mut self, index: usize, position: u64, last: u64) {
         let slot = &mut self.slots[index];
-        if slot.revoked_to.is_some_and(|last| position >= last) {
+        if slot.revoked_to.is_some_and(|revoked| last >= revoked) {
             slot.revoked_to = None;
             slot.link.allow_all();
         }
-        // It had seemed to run when it was taken back, and did not.
+        // They had seemed to run when they were taken back, and did not.
         if slot.flights.front().is_some_and(|flight| flight.position == position)
             && let Some(flight) = slot.flights.pop_front()
         {
+            slot.held -= flight.task.count() as usize;
             slot.unlend(&flight.task);
             self.requeue(flight.task);
         }
@@ -136,13 +138,13 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         }
     }
 
-    fn note_duration(&mut self, number: u32, duration_ns: u64) {
+    fn note_duration(&mut self, number: u32, duration_ns: u64, count: u32) {
         self.counts.busy_ns += duration_ns;
         let average = match self.functions.get_mut(&number) {
             Some(function) => &mut function.average_ns,
             None => &mut self.loose_ns,
         };
-        let sample = duration_ns.max(1);
+        let sample = (duration_ns / u64::from(count)).max(1);
         *average = if *average == 0 { sample } else { (*average * 7 + sample).div_ceil(8) };
     }
 
@@ -171,6 +173,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     pub fn bury(&mut self, death: Death) {
         let Some(index) = self.slots.iter().position(|slot| slot.token == death.token) else { return };
         self.collect_from(index);
+        self.clear_tray(index);
         let (running, _) = self.slots[index].link.running();
         let mut slot = self.slots.swap_remove(index);
         let death = Death { pid: if death.pid == 0 { slot.pid } else { death.pid }, ..death };
@@ -181,10 +184,19 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         let unready = slot.phase == Phase::Hired;
         while let Some(mut flight) = slot.flights.pop_back() {
             flight.task.loaded.clear();
-            if flight.position == running || flight.kill_at_ns != 0 && flight.task.stopping.is_some() {
-                self.lose(flight.task, &death);
-            } else {
+            let begun = (flight.position..flight.end()).contains(&running);
+            if !begun && flight.kill_at_ns == 0 {
                 self.requeue(flight.task);
+                continue;
+            }
+            // The first that has not ended is the one that ran.
+            let first = if flight.task.count() > 1 { flight.task.split_front(1) } else { None };
+            match first {
+                None => self.lose(flight.task, &death),
+                Some(first) => {
+                    self.requeue(flight.task);
+                    self.lose(first, &death);
+                }
             }
         }
         if !expected {
@@ -194,6 +206,18 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             self.start_failed(&format!("worker processes end before they are ready: {}", describe(&death)));
         }
         self.effects.push_back(Effect::Ended(death));
+    }
+
+    /// Settle what a dead worker's batch had come to before it could be sent.
+    fn clear_tray(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        let Some(content) = slot.link.tray() else { return };
+        let left = slot.flights.front().filter(|flight| flight.position == content.first);
+        if left.is_some_and(|flight| flight.task.batch.is_some() && flight.task.count() >= content.count)
+            && let Some(task) = slot.pop_front(content.count)
+        {
+            self.settle(task, Ended::Items(content.codes));
+        }
     }
 
     /// The task that a dead worker ran: stopped as asked, run again, or lost.
@@ -240,8 +264,9 @@ fn read(record: &[u8], storage: &Arc<Storage>) -> Option<News> {
     Some(News {
         kind: reply.head.kind,
         recycle: reply.head.flags & RECYCLE != 0,
+        count: reply.head.count,
         position: reply.head.position,
-        duration_ns: reply.head.duration_ns,
+        number: reply.head.number,
         cargo: Cargo {
             coded: reply.head.kind == ReplyKind::Coded,
             body: reply.body.to_vec(),

@@ -18,15 +18,19 @@ use whichever_ring::Arena;
 
 use crate::slot::{Flight, Link, Phase, Slot};
 use crate::statistics::Counts;
-use crate::task::{Broken, Death, Ended, Storage, Task, Ticket};
-use crate::wire::{BODY_IN_ARENA, RequestHead, RequestKind, Span, table_bytes};
+use crate::task::{Batch, Broken, Death, Ended, Storage, Task, Ticket};
+use crate::wire::{BODY_IN_ARENA, RequestHead, RequestKind, SINGLE, Span, table_bytes};
 
 /// Work that a worker holds ahead, by the average of its tasks.
 pub(crate) const WINDOW_NS: u64 = 1_500_000;
 /// Tasks longer than this are handed out one at a time.
 const SINGLE_NS: u64 = 20_000_000;
 /// Most tasks that a worker holds.
-const WINDOW_TASKS: usize = 1024;
+const WINDOW_TASKS: usize = 16 * 1024;
+/// Work that is sent in one record, by the average of its tasks: what a slow task can keep waiting unseen.
+const PIECE_NS: u64 = 250_000;
+/// Most tasks in one record.
+const PIECE_TASKS: usize = 4096;
 /// Workers that die before they are ready, one after the other, until the pool gives up.
 const START_FAILURES: u32 = 3;
 
@@ -145,9 +149,9 @@ impl<T: Ticket, L: Link> Crew<T, L> {
 
     /// Take a task in. It is settled at once when the pool is broken.
     pub fn submit(&mut self, task: Task<T>) {
-        self.counts.submitted += 1;
+        self.counts.submitted += u64::from(task.count());
         if let Some(function) = self.functions.get_mut(&task.function) {
-            function.users += 1;
+            function.users += u64::from(task.count());
         }
         if let Some(broken) = &self.broken {
             let broken = Arc::clone(broken);
@@ -169,7 +173,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             }
             let window = self.window(task.function);
             let Some(index) = self.roomiest(window) else { break };
-            let Some(task) = self.pending.pop_front() else { break };
+            let Some(task) = self.take_piece(index, window) else { break };
             if task.wants_loading() {
                 self.loading += 1;
                 unloaded = Some(task);
@@ -202,6 +206,21 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         }
     }
 
+    /// The first waiting task, or as much of a waiting batch as this worker should have at once.
+    fn take_piece(&mut self, index: usize, window: usize) -> Option<Task<T>> {
+        let slot = &self.slots[index];
+        let front = self.pending.front_mut()?;
+        let most = self.limits.tasks_per_worker.map_or(u64::MAX, |most| most.saturating_sub(slot.given));
+        let (average_ns, at_least) = match self.functions.get(&front.function) {
+            Some(function) => (function.average_ns, function.at_least),
+            None => (self.loose_ns, 1),
+        };
+        let piece = if front.timeout_ns > 0 { 1 } else { piece_for(average_ns).max(at_least) };
+        let piece = piece.min(window.saturating_sub(slot.held)).max(1) as u64;
+        let piece = u32::try_from(piece.min(most).max(1)).unwrap_or(u32::MAX);
+        if front.count() > piece { front.split_front(piece) } else { self.pending.pop_front() }
+    }
+
     /// How many tasks of this function a worker may hold.
     fn window(&self, number: u32) -> usize {
         let (average_ns, at_least) = match self.functions.get(&number) {
@@ -214,7 +233,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     /// The worker with the fewest tasks among those that have room.
     fn roomiest(&self, window: usize) -> Option<usize> {
         let candidates = self.slots.iter().enumerate().filter(|(_, slot)| slot.has_room(window));
-        candidates.min_by_key(|(_, slot)| slot.flights.len()).map(|(index, _)| index)
+        candidates.min_by_key(|(_, slot)| slot.held).map(|(index, _)| index)
     }
 
     fn hand_over(&mut self, index: usize, task: Task<T>) -> Result<(), Task<T>> {
@@ -237,8 +256,10 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         if !send(slot, position, &task) {
             return Err(task);
         }
-        slot.next_position += 1;
-        slot.given += 1;
+        let count = task.count();
+        slot.next_position += u64::from(count);
+        slot.given += u64::from(count);
+        slot.held += count as usize;
         slot.lend(&task);
         task.ticket.place(Some((slot.token, position)));
         slot.flights.push_back(Flight { position, task, kill_at_ns: 0 });
@@ -255,12 +276,24 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         }
         let coming = self.hiring + self.slots.iter().filter(|slot| slot.phase == Phase::Hired).count();
         let alive = self.hiring + self.slots.iter().filter(|slot| slot.phase != Phase::Leaving).count();
-        let waiting = self.pending.len() + self.loading;
+        let waiting = self.waiting(self.limits.workers);
         let wanted = waiting.saturating_sub(coming).min(self.limits.workers.saturating_sub(alive));
         for _ in 0..wanted {
             self.hiring += 1;
             self.effects.push_back(Effect::Hire);
         }
+    }
+
+    /// How many tasks wait, counted up to `most`.
+    fn waiting(&self, most: usize) -> usize {
+        let mut waiting = self.loading;
+        for task in &self.pending {
+            if waiting >= most {
+                break;
+            }
+            waiting += task.count() as usize;
+        }
+        waiting
     }
 
     /// Start as many workers as the limits allow, tasks or not.
@@ -331,13 +364,16 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         let mut tasks: Vec<Task<T>> = Vec::new();
         for slot in &mut self.slots {
             tasks.extend(slot.flights.drain(..).map(|flight| flight.task));
+            slot.held = 0;
         }
         tasks.extend(std::mem::take(&mut self.pending));
         tasks
     }
 
     pub(crate) fn settle(&mut self, task: Task<T>, ended: Ended) {
-        self.counts.count(&ended);
+        let items = task.items();
+        let count = items.end - items.start;
+        self.counts.count(&ended, count);
         self.settled = true;
         let freed: Vec<u64> = match ended {
             // What a live worker holds it gives back itself; what never reached one is given back here.
@@ -350,12 +386,12 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             }
         }
         if let Some(function) = self.functions.get_mut(&task.function) {
-            function.users -= 1;
+            function.users -= u64::from(count);
             if function.users == 0 && function.dropped {
                 self.forget(task.function);
             }
         }
-        if task.ticket.settle(ended) {
+        if task.ticket.settle(items, ended) {
             self.effects.push_back(Effect::Notify(task.ticket));
         }
     }
@@ -411,7 +447,10 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     /// Tasks that wait, and tasks that are with workers.
     #[must_use]
     pub fn depth(&self) -> (usize, usize) {
-        (self.pending.len() + self.loading, self.slots.iter().map(|slot| slot.flights.len()).sum())
+        (
+            self.pending.iter().map(|task| task.count() as usize).sum::<usize>() + self.loading,
+            self.slots.iter().map(|slot| slot.held).sum(),
+        )
     }
 
     /// Why the pool runs nothing any more, if so.
@@ -433,6 +472,14 @@ fn window_for(average_ns: u64) -> usize {
     }
     let tasks = usize::try_from(WINDOW_NS / average_ns).unwrap_or(WINDOW_TASKS);
     tasks.clamp(2, WINDOW_TASKS)
+}
+
+/// How many tasks of a batch go to a worker at once.
+fn piece_for(average_ns: u64) -> usize {
+    if average_ns == 0 {
+        return 1;
+    }
+    usize::try_from(PIECE_NS / average_ns).unwrap_or(PIECE_TASKS).clamp(1, PIECE_TASKS)
 }
 
 /// Send a worker a function it does not know yet.
@@ -458,7 +505,11 @@ fn send<T, L: Link>(slot: &mut Slot<T, L>, position: u64, task: &Task<T>) -> boo
         function: task.function,
         position,
         buffers: u32::try_from(task.loaded.len()).unwrap_or(u32::MAX),
+        count: 0,
     };
+    if let Some(batch) = &task.batch {
+        return send_batch(slot, head, task, batch);
+    }
     let context: &[u8] = if head.context == 0 { &[] } else { &task.context };
     let body: &[u8] = if in_arena { &[] } else { &task.body };
     if task.loaded.is_empty() {
@@ -466,4 +517,16 @@ fn send<T, L: Link>(slot: &mut Slot<T, L>, position: u64, task: &Task<T>) -> boo
     } else {
         slot.push(&[&head.to_bytes(), context, &table_bytes(&task.loaded), body])
     }
+}
+
+fn send_batch<T, L: Link>(slot: &mut Slot<T, L>, head: RequestHead, task: &Task<T>, batch: &Batch) -> bool {
+    let items = batch.span(&batch.items).and_then(|span| task.body.get(span)).unwrap_or_default();
+    let head = RequestHead {
+        kind: RequestKind::Items,
+        flags: if batch.single { SINGLE } else { 0 },
+        count: task.count(),
+        ..head
+    };
+    let context: &[u8] = if head.context == 0 { &[] } else { &task.context };
+    slot.push(&[&head.to_bytes(), context, items])
 }

@@ -23,5 +23,5 @@ pub use ring_link::RingLink;
 pub use slot::Link;
 pub use statistics::Counts;
 pub use stop::GRACE_NS;
-pub use task::{Broken, Buffer, Cargo, Death, Ended, Loan, Parcel, Storage, Task, Ticket, Why};
+pub use task::{Batch, Broken, Buffer, Cargo, Death, Ended, Loan, Parcel, Storage, Task, Ticket, Why};
 pub use warden::{Mourner, Warden};

@@ -1,9 +1,12 @@
 //! A link made of shared memory and a process.
 
-use whichever_ring::CallerEnd;
+use std::sync::Arc;
+
+use whichever_ring::{CallerEnd, TrayContent, read_tray};
 use whichever_sys::Pidfd;
 
 use crate::slot::Link;
+use crate::task::Storage;
 
 const SIGINT: i32 = 2;
 const SIGKILL: i32 = 9;
@@ -12,13 +15,15 @@ const SIGKILL: i32 = 9;
 pub struct RingLink {
     end: CallerEnd,
     process: Option<Pidfd>,
+    storage: Arc<Storage>,
+    tray: Option<u64>,
 }
 
 impl RingLink {
-    /// Speak to whoever opens the other end.
+    /// Speak to whoever opens the other end; `storage` is that one's arena.
     #[must_use]
-    pub fn new(end: CallerEnd) -> Self {
-        Self { end, process: None }
+    pub fn new(end: CallerEnd, storage: Arc<Storage>) -> Self {
+        Self { end, process: None, storage, tray: None }
     }
 
     fn signal(&self, signal: i32) {
@@ -71,8 +76,13 @@ impl Link for RingLink {
         self.signal(SIGKILL);
     }
 
-    fn meet(&mut self, pid: u32) {
+    fn meet(&mut self, pid: u32, tray: u64) {
+        self.tray = Some(tray);
         // A descriptor of a process that has ended since is refused: then there is nothing to signal.
         self.process = Pidfd::open(pid).ok();
+    }
+
+    fn tray(&self) -> Option<TrayContent> {
+        read_tray(self.storage.file(), self.tray?)
     }
 }

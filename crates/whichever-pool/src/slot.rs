@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use whichever_ring::TrayContent;
+
 use crate::task::{Parcel, Storage, Task};
 
 /// The caller's end of a worker. The rings in shared memory, or a stand-in for tests.
@@ -25,8 +27,10 @@ pub trait Link: Send {
     fn interrupt(&self, position: u64);
     /// End the worker now.
     fn kill(&self);
-    /// Learn the worker's process id.
-    fn meet(&mut self, pid: u32);
+    /// Learn the worker's process id, and where its tray lies.
+    fn meet(&mut self, pid: u32, tray: u64);
+    /// What a worker that has ended left in its tray.
+    fn tray(&self) -> Option<TrayContent>;
 }
 
 /// Where a worker is in its life.
@@ -42,12 +46,21 @@ pub(crate) enum Phase {
     Leaving,
 }
 
-/// A task with its place in the worker's order.
+/// A task, or a batch, with its place in the worker's order.
 pub(crate) struct Flight<T> {
+    /// The position of its first item that has not ended.
     pub(crate) position: u64,
+    /// What has not ended of it.
     pub(crate) task: Task<T>,
     /// When its stop escalates from an exception to a kill; 0 while it is not being stopped.
     pub(crate) kill_at_ns: u64,
+}
+
+impl<T> Flight<T> {
+    /// The position behind its last item.
+    pub(crate) fn end(&self) -> u64 {
+        self.position + u64::from(self.task.count())
+    }
 }
 
 /// A worker.
@@ -58,6 +71,8 @@ pub(crate) struct Slot<T, L> {
     pub(crate) pid: u32,
     /// Tasks handed over and not answered, in the order of their positions.
     pub(crate) flights: VecDeque<Flight<T>>,
+    /// How many tasks these are.
+    pub(crate) held: usize,
     pub(crate) next_position: u64,
     /// Numbers of the functions it has been sent.
     pub(crate) known: HashSet<u32>,
@@ -83,6 +98,7 @@ impl<T, L: Link> Slot<T, L> {
             phase: Phase::Hired,
             pid: 0,
             flights: VecDeque::new(),
+            held: 0,
             next_position: 1,
             known: HashSet::new(),
             lent: HashSet::new(),
@@ -94,9 +110,30 @@ impl<T, L: Link> Slot<T, L> {
         }
     }
 
-    /// Whether it may be given `window` tasks or fewer.
+    /// Whether it may be given tasks until it holds `window`.
     pub(crate) fn has_room(&self, window: usize) -> bool {
-        self.phase == Phase::Ready && self.revoked_to.is_none() && self.flights.len() < window
+        self.phase == Phase::Ready && self.revoked_to.is_none() && self.held < window
+    }
+
+    /// The first position behind `running` whose task is `wanted`.
+    pub(crate) fn first_after(&self, running: u64, wanted: impl Fn(&Task<T>) -> bool) -> Option<u64> {
+        let mut behind =
+            self.flights.iter().filter(|flight| flight.end() > running + 1 && wanted(&flight.task));
+        behind.next().map(|flight| flight.position.max(running + 1))
+    }
+
+    /// Take the first `count` tasks off, which belong together.
+    pub(crate) fn pop_front(&mut self, count: u32) -> Option<Task<T>>
+    where
+        T: Clone,
+    {
+        let flight = self.flights.front_mut()?;
+        self.held -= count.min(flight.task.count()) as usize;
+        if count < flight.task.count() {
+            flight.position += u64::from(count);
+            return flight.task.split_front(count);
+        }
+        self.flights.pop_front().map(|flight| flight.task)
     }
 
     /// Send a record and remember to wake the worker.

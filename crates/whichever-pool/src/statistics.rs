@@ -32,9 +32,10 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn count(&mut self, ended: &Ended) {
+    /// Count `tasks` that ended so. Of a batch's tasks all count as returned: what each left is not looked at here.
+    pub(crate) fn count(&mut self, ended: &Ended, tasks: u32) {
         let counter = match ended {
-            Ended::Scalar(_) | Ended::Value(_) => &mut self.returned,
+            Ended::Items(_) | Ended::Scalar(_) | Ended::Value(_) => &mut self.returned,
             Ended::Raised(_) | Ended::Unloadable(_) | Ended::TooLarge(_) | Ended::Unsent(_) => {
                 &mut self.raised
             }
@@ -42,6 +43,6 @@ impl Counts {
             Ended::Stopped(Why::Cancelled) | Ended::Dropped => &mut self.cancelled,
             Ended::Died(_) | Ended::Broken(_) => &mut self.lost,
         };
-        *counter += 1;
+        *counter += u64::from(tasks);
     }
 }

@@ -26,20 +26,18 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         let mut look_again = None;
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
-            if slot.flights.len() < 2 || slot.revoked_to.is_some() {
+            let Some(last) = slot.flights.back().map(|flight| flight.end() - 1) else { continue };
+            let (running, since_ns) = slot.link.running();
+            if slot.held < 2 || slot.revoked_to.is_some() || running >= last {
                 continue;
             }
-            let (running, since_ns) = slot.link.running();
             let due_ns = since_ns.saturating_add(STEAL_AFTER_NS);
             if running == 0 || now_ns < due_ns {
                 look_again =
                     Some(look_again.unwrap_or(u64::MAX).min(due_ns.max(now_ns + STEAL_AFTER_NS / 2)));
                 continue;
             }
-            let waiting = slot.flights.len() - 1;
-            let first = slot.flights.len() - waiting.div_ceil(2);
-            let position = slot.flights[first].position;
-            self.take_back(index, position);
+            self.take_back(index, last + 1 - (last - running).div_ceil(2));
         }
         look_again
     }
@@ -48,17 +46,25 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     fn take_back(&mut self, index: usize, position: u64) {
         let slot = &mut self.slots[index];
         let running = slot.link.revoke_from(position);
-        slot.revoked_to = slot.flights.back().map(|flight| flight.position);
-        let (mut kept, mut given_up) = (Vec::new(), Vec::new());
-        while slot.flights.back().is_some_and(|flight| flight.position >= position) {
-            let Some(flight) = slot.flights.pop_back() else { break };
-            if flight.position == running {
-                kept.push(flight);
-                continue;
+        slot.revoked_to = Some(slot.next_position - 1);
+        // What may have begun stays, and so does what lies before.
+        let from = position.max(running + 1);
+        let mut given_up = Vec::new();
+        while slot.flights.back().is_some_and(|flight| flight.end() > from) {
+            let Some(mut flight) = slot.flights.pop_back() else { break };
+            if flight.position < from {
+                let kept = u32::try_from(from - flight.position).unwrap_or(u32::MAX);
+                let front = flight.task.split_front(kept);
+                let Some(front) = front else {
+                    slot.flights.push_back(flight);
+                    break;
+                };
+                slot.flights.push_back(Flight { task: front, ..flight });
             }
+            slot.held -= flight.task.count() as usize;
             slot.unlend(&flight.task);
-            self.counts.moved += 1;
-            // Popped from the back and pushed to the front: the order stays.
+            self.counts.moved += u64::from(flight.task.count());
+            // Taken from the back and put to the front: the order stays.
             if let Some(why) = flight.task.stopping {
                 given_up.push((flight.task, why));
             } else {
@@ -66,7 +72,6 @@ impl<T: Ticket, L: Link> Crew<T, L> {
                 self.pending.push_front(flight.task);
             }
         }
-        slot.flights.extend(kept);
         for (task, why) in given_up {
             let freed: Vec<u64> = task.lent().collect();
             self.settle(task, Ended::Stopped(why));
@@ -122,8 +127,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             let (running, _) = slot.link.running();
-            let next = slot.flights.iter().find(|flight| flight.position > running);
-            let Some(position) = next.map(|flight| flight.position) else { continue };
+            let Some(position) = slot.first_after(running, |_| true) else { continue };
             if slot.revoked_to.is_none() {
                 self.take_back(index, position);
             }
@@ -170,7 +174,9 @@ impl<T: Ticket, L: Link> Crew<T, L> {
 
 /// Raise an exception in a running task; the kill follows if that does not end it.
 fn begin_stop<T, L: Link>(flight: &mut Flight<T>, link: &L, now_ns: u64) {
-    link.interrupt(flight.position);
+    let (running, _) = link.running();
+    let runs = (flight.position..flight.end()).contains(&running);
+    link.interrupt(if runs { running } else { flight.position });
     flight.kill_at_ns = now_ns.saturating_add(GRACE_NS).max(1);
 }
 

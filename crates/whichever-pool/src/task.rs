@@ -1,9 +1,10 @@
 //! A task from submission to its end, and what it leaves with its caller.
 
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use whichever_ring::{AllocateError, Arena, Range};
+use whichever_ring::{AllocateError, Arena, Range as ArenaRange};
 use whichever_sys::SharedFile;
 
 use crate::wire::Span;
@@ -20,7 +21,7 @@ pub trait Buffer: Send + Sync {
     ///
     /// # Errors
     /// When the system has no memory left for the range.
-    fn copy_to(&self, arena: &Arena, range: &Range) -> io::Result<()>;
+    fn copy_to(&self, arena: &Arena, range: &ArenaRange) -> io::Result<()>;
 }
 
 impl Buffer for Vec<u8> {
@@ -28,7 +29,7 @@ impl Buffer for Vec<u8> {
         self.len()
     }
 
-    fn copy_to(&self, arena: &Arena, range: &Range) -> io::Result<()> {
+    fn copy_to(&self, arena: &Arena, range: &ArenaRange) -> io::Result<()> {
         arena.fill(range, 0, self)
     }
 }
@@ -69,6 +70,8 @@ pub struct Death {
 
 /// How a task ended.
 pub enum Ended {
+    /// Tasks of a batch have ended; what each left lies one after the other (see `wire`).
+    Items(Vec<u8>),
     /// It returned a coded scalar.
     Scalar(Vec<u8>),
     /// It returned; a pickle.
@@ -101,16 +104,36 @@ pub struct Broken {
 }
 
 /// Who waits for a task.
-pub trait Ticket: Send + 'static {
-    /// Keep how the task ended. True when somebody wants to be told. Called under the pool's lock: must not wait.
-    fn settle(&self, ended: Ended) -> bool;
+pub trait Ticket: Clone + Send + 'static {
+    /// Keep how the task ended, or these of the batch's tasks. True when somebody wants to be told. Called under the
+    /// pool's lock: must not wait.
+    fn settle(&self, items: Range<u32>, ended: Ended) -> bool;
     /// Whether nobody wants the task to start any more.
     fn is_cancelled(&self) -> bool;
     /// Take note of where the task is: with which worker (its token) and under which position, or with none.
     fn place(&self, at: Option<(u64, u64)>);
 }
 
-/// A task on its way.
+/// Which part of a batch a task is.
+#[derive(Clone)]
+pub struct Batch {
+    /// Where each item begins in the body, and where the last one ends.
+    pub starts: Arc<[u32]>,
+    /// The items that are still to be run.
+    pub items: Range<u32>,
+    /// Whether an item is the one argument of its task.
+    pub single: bool,
+}
+
+impl Batch {
+    /// Bytes of these items' code.
+    pub(crate) fn span(&self, items: &Range<u32>) -> Option<std::ops::Range<usize>> {
+        let at = |item: u32| self.starts.get(item as usize).map(|start| *start as usize);
+        Some(at(items.start)?..at(items.end)?)
+    }
+}
+
+/// A task on its way, or a batch of them.
 pub struct Task<T> {
     /// Who waits for it.
     pub ticket: T,
@@ -132,6 +155,8 @@ pub struct Task<T> {
     pub loaded: Vec<Span>,
     /// Why it is being stopped, if it is.
     pub stopping: Option<Why>,
+    /// The items, when it is a batch of tasks. Batches have no parcels.
+    pub batch: Option<Batch>,
 }
 
 impl<T> Task<T> {
@@ -148,12 +173,44 @@ impl<T> Task<T> {
             retries: 0,
             loaded: Vec::new(),
             stopping: None,
+            batch: None,
         }
+    }
+
+    /// Its items; a task that is no batch is one.
+    pub(crate) fn items(&self) -> Range<u32> {
+        self.batch.as_ref().map_or(0..1, |batch| batch.items.clone())
+    }
+
+    /// How many tasks it is.
+    pub(crate) fn count(&self) -> u32 {
+        let items = self.items();
+        items.end - items.start
+    }
+
+    /// Cut the first `count` items off a batch.
+    pub(crate) fn split_front(&mut self, count: u32) -> Option<Self>
+    where
+        T: Clone,
+    {
+        let batch = self.batch.as_mut()?;
+        let middle = batch.items.start + count;
+        let front = Batch { items: batch.items.start..middle, ..batch.clone() };
+        batch.items.start = middle;
+        Some(Self {
+            ticket: self.ticket.clone(),
+            context: Arc::clone(&self.context),
+            body: Arc::clone(&self.body),
+            parcels: Vec::new(),
+            loaded: Vec::new(),
+            batch: Some(front),
+            ..*self
+        })
     }
 
     /// Whether the body goes through the arena.
     pub(crate) fn body_in_arena(&self) -> bool {
-        self.body.len() > crate::wire::INLINE_BYTES
+        self.batch.is_none() && self.body.len() > crate::wire::INLINE_BYTES
     }
 
     /// Whether something must be copied into the arena before the task can be handed over.

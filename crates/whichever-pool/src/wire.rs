@@ -4,10 +4,13 @@
 //! gives a record or `None`, never a panic.
 //!
 //! ```text
-//! request   kind u8 | flags u8 | context u16 | function u32 | position u64 | buffers u32 | 0 u32   then
-//! reply     kind u8 | flags u8 | 0 u16       | buffers u32  | position u64 | duration_ns u64       then
+//! request   kind u8 | flags u8 | context u16 | function u32 | position u64 | buffers u32 | count u32   then
+//! reply     kind u8 | flags u8 | count u16   | buffers u32  | position u64 | number u64                then
 //!           context bytes, one (offset u64, length u64) for each buffer, body
 //! ```
+//!
+//! Items of a batch lie in a body one after the other: a coded scalar, or `PICKLE` with a length (u32) and a pickle; among
+//! results also `ERROR` with a length and a dumped exception.
 
 /// Bytes of both headers.
 pub const HEADER: usize = 24;
@@ -19,6 +22,12 @@ pub const INLINE_BYTES: usize = 32 * 1024;
 pub const BODY_IN_ARENA: u8 = 1;
 /// In a reply: the worker has grown past its memory limit and asks to be replaced.
 pub const RECYCLE: u8 = 2;
+/// In a request for a batch: an item is the one argument, not the tuple of all.
+pub const SINGLE: u8 = 4;
+/// Begins a pickle in a body of items.
+pub const PICKLE: u8 = b'P';
+/// Begins a dumped exception in a body of results.
+pub const ERROR: u8 = b'E';
 
 /// A range of an arena: offset and length in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +54,15 @@ pub enum RequestKind {
     Free = 5,
     /// Leave: nothing more will come.
     Stop = 6,
+    /// Run `count` tasks, whose positions follow one another.
+    Items = 7,
 }
 
 /// What a record from a worker says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ReplyKind {
-    /// The worker waits for tasks; the position is its process id.
+    /// The worker waits for tasks; the position is its process id, the number where its tray lies.
     Ready = 1,
     /// The task returned a coded scalar.
     Coded = 2,
@@ -61,7 +72,7 @@ pub enum ReplyKind {
     Raised = 4,
     /// The task's function or arguments did not load; the body is the dumped exception.
     Unloadable = 5,
-    /// The task was taken back before it started.
+    /// The tasks from the position to the number were taken back before they started.
     Revoked = 6,
     /// Text for the stream whose number is the position.
     Say = 7,
@@ -73,21 +84,23 @@ pub enum ReplyKind {
     Unprepared = 10,
     /// The result did not fit the memory that is left; the body is a text.
     TooLarge = 11,
+    /// `count` tasks of a batch have ended, from the position on.
+    Items = 12,
 }
 
 impl RequestKind {
     fn from_byte(byte: u8) -> Option<Self> {
-        use RequestKind::{Coded, Forget, Free, Function, Pickled, Stop};
-        [Function, Forget, Coded, Pickled, Free, Stop].into_iter().find(|kind| *kind as u8 == byte)
+        use RequestKind::{Coded, Forget, Free, Function, Items, Pickled, Stop};
+        [Function, Forget, Coded, Pickled, Free, Stop, Items].into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 
 impl ReplyKind {
     fn from_byte(byte: u8) -> Option<Self> {
         use ReplyKind::{
-            Coded, Free, Log, Pickled, Raised, Ready, Revoked, Say, TooLarge, Unloadable, Unprepared,
+            Coded, Free, Items, Log, Pickled, Raised, Ready, Revoked, Say, TooLarge, Unloadable, Unprepared,
         };
-        [Ready, Coded, Pickled, Raised, Unloadable, Revoked, Say, Log, Free, Unprepared, TooLarge]
+        [Ready, Coded, Pickled, Raised, Unloadable, Revoked, Say, Log, Free, Unprepared, TooLarge, Items]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -98,7 +111,7 @@ impl ReplyKind {
 pub struct RequestHead {
     /// What is asked for.
     pub kind: RequestKind,
-    /// `BODY_IN_ARENA` or 0.
+    /// `BODY_IN_ARENA`, `SINGLE`.
     pub flags: u8,
     /// Bytes of pickled context variables in front of the table.
     pub context: u16,
@@ -108,6 +121,8 @@ pub struct RequestHead {
     pub position: u64,
     /// Entries in the table.
     pub buffers: u32,
+    /// Tasks in a batch; 0 in other requests.
+    pub count: u32,
 }
 
 /// A reply's fixed part.
@@ -119,17 +134,19 @@ pub struct ReplyHead {
     pub flags: u8,
     /// Entries in the table.
     pub buffers: u32,
+    /// Tasks of a batch that ended; 0 in other replies.
+    pub count: u16,
     /// The task's position, or what the kind says.
     pub position: u64,
-    /// How long the task ran.
-    pub duration_ns: u64,
+    /// How many nanoseconds the task, or the tasks together, ran; or what the kind says.
+    pub number: u64,
 }
 
 impl RequestHead {
     /// The head of a request that belongs to no task.
     #[must_use]
     pub fn control(kind: RequestKind, function: u32) -> Self {
-        Self { kind, flags: 0, context: 0, function, position: 0, buffers: 0 }
+        Self { kind, flags: 0, context: 0, function, position: 0, buffers: 0, count: 0 }
     }
 
     /// As bytes.
@@ -142,6 +159,7 @@ impl RequestHead {
         bytes[4..8].copy_from_slice(&self.function.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.position.to_le_bytes());
         bytes[16..20].copy_from_slice(&self.buffers.to_le_bytes());
+        bytes[20..24].copy_from_slice(&self.count.to_le_bytes());
         bytes
     }
 }
@@ -149,8 +167,8 @@ impl RequestHead {
 impl ReplyHead {
     /// The head of a reply with no table.
     #[must_use]
-    pub fn plain(kind: ReplyKind, position: u64, duration_ns: u64) -> Self {
-        Self { kind, flags: 0, buffers: 0, position, duration_ns }
+    pub fn plain(kind: ReplyKind, position: u64, number: u64) -> Self {
+        Self { kind, flags: 0, buffers: 0, count: 0, position, number }
     }
 
     /// As bytes.
@@ -159,9 +177,10 @@ impl ReplyHead {
         let mut bytes = [0; HEADER];
         bytes[0] = self.kind as u8;
         bytes[1] = self.flags;
+        bytes[2..4].copy_from_slice(&self.count.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.buffers.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.position.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.duration_ns.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
         bytes
     }
 }
@@ -213,6 +232,7 @@ impl<'a> Request<'a> {
             function: small(bytes, 4),
             position: number(bytes, 8),
             buffers: small(bytes, 16),
+            count: small(bytes, 20),
         };
         let (context, rest) = rest.split_at_checked(usize::from(head.context))?;
         let (table, body) = split_table(rest, head.buffers)?;
@@ -229,8 +249,9 @@ impl<'a> Reply<'a> {
             kind: ReplyKind::from_byte(bytes[0])?,
             flags: bytes[1],
             buffers: small(bytes, 4),
+            count: u16::from_le_bytes([bytes[2], bytes[3]]),
             position: number(bytes, 8),
-            duration_ns: number(bytes, 16),
+            number: number(bytes, 16),
         };
         let (table, body) = split_table(rest, head.buffers)?;
         Some(Self { head, table, body })
@@ -280,6 +301,7 @@ mod tests {
             function: 7,
             position: u64::MAX,
             buffers: 2,
+            count: 9,
         };
         let spans = [Span { offset: 4096, len: 10 }, Span { offset: 1 << 40, len: 1 }];
         let record = [&head.to_bytes()[..], b"ctx", &table_bytes(&spans), b"body"].concat();
@@ -291,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_reply_survives_the_journey() {
-        let head = ReplyHead { buffers: 1, ..ReplyHead::plain(ReplyKind::Raised, 5, 99) };
+        let head = ReplyHead { buffers: 1, count: 3, ..ReplyHead::plain(ReplyKind::Raised, 5, 99) };
         let span = Span { offset: 0, len: 3 };
         let record = [&head.to_bytes()[..], &table_bytes(&[span]), b"error"].concat();
         let reply = Reply::parse(&record).unwrap();

@@ -19,6 +19,8 @@ mod ranges;
 mod ring;
 mod spin;
 mod sync;
+#[cfg(not(loom))]
+mod tray;
 
 #[cfg(not(loom))]
 pub use arena::{AllocateError, Arena, ArenaStatistics, Range};
@@ -36,3 +38,5 @@ pub use page::model_page;
 pub use page::{create_page, open_page};
 pub use ring::{Consumer, Producer, PushError};
 pub use spin::Spin;
+#[cfg(not(loom))]
+pub use tray::{Tray, TrayContent, read_tray};

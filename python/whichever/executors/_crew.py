@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from whichever import _core
 from whichever.errors import EngineError, EngineUnavailableError
 from whichever.executors._boot import search_path, thread_limits
-from whichever.executors._remote import cargo
+from whichever.executors._remote import cargo, worker
 from whichever.executors._remote.configuring import send_configuration
 from whichever.executors._remote.logs import dump_levels
 from whichever.executors._remote.pool_worker import run_worker
@@ -148,21 +148,20 @@ class Crew:
         missing = frozenset(filter(_is_installed, order.modules)) - template.modules
         if missing:
             while template.spares:  # they lack these, and so will be of little use
-                template.spares.popleft().socket.close()
+                template.spares.popleft().dismiss()
             template.learn(missing)
         while template.spares:
             spare = template.spares.popleft()
-            try:
-                configure(spare.socket)
-            except OSError:  # it has waited too long and left
-                spare.socket.close()
-            else:
-                return spare
+            if not spare.has_ended():
+                with contextlib.suppress(OSError):  # it has waited too long and is leaving
+                    configure(spare.socket)
+                    return spare
+            spare.dismiss()
         spare = template.fork()
         try:
             configure(spare.socket)
         except BaseException:
-            spare.socket.close()
+            spare.dismiss()
             raise
         return spare
 
@@ -238,7 +237,7 @@ def refuse_recursion() -> None:
     Raises:
         EngineError: This is such a worker.
     """
-    if cargo.loading:
+    if cargo.loading or worker.importing:
         msg = (
             "a worker process imported a module that starts a process pool at its top level; "
             'put that call under `if __name__ == "__main__":` or in a function'

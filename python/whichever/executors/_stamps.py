@@ -148,7 +148,7 @@ class _Parts:
         self.functions.append((fn, fn.__code__, fn.__defaults__, fn.__kwdefaults__))
         self.add(fn.__defaults__)
         for namespace in (vars(fn), fn.__kwdefaults__):
-            if namespace:
+            if namespace is not None:
                 self._add_namespace(namespace)
         for cell in fn.__closure__ or ():
             try:
@@ -183,6 +183,8 @@ class _Parts:
 
 def _is_machinery(owner: type, name: str, value: object) -> bool:
     """Say whether a class's attribute is Python's own: slots, annotations, what makes it a dataclass or an enum."""
+    if name == "__annotate_func__":
+        return True
     if isinstance(value, FunctionType):
         generated = hasattr(owner, "__dataclass_fields__") or hasattr(owner, "_field_defaults")
         return generated and value.__code__.co_filename in _GENERATORS

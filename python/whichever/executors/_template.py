@@ -60,6 +60,16 @@ class Spare:
     socket: socket.socket
     modules: frozenset[str]
 
+    def has_ended(self) -> bool:
+        """Say whether the worker is known to have ended."""
+        ended: bool = _core.has_ended(self.token)  # type: ignore[attr-defined]
+        return ended
+
+    def dismiss(self) -> None:
+        """Let the worker end."""
+        self.socket.close()
+        _core.forget_worker(self.token)  # type: ignore[attr-defined]
+
 
 class Template:
     """One template process.
@@ -73,7 +83,7 @@ class Template:
         self.modules: frozenset[str] = frozenset()
         self.spares: deque[Spare] = deque()
         self._process, self._control = _start(self.limits)
-        _core.adopt_template(self._control.fileno())  # type: ignore[attr-defined]  # it duplicates it
+        self._number = _core.adopt_template(self._control.fileno())  # type: ignore[attr-defined]  # it duplicates it
 
     def learn(self, modules: frozenset[str]) -> None:
         """Have `modules` imported before the next fork.
@@ -91,6 +101,7 @@ class Template:
             OSError: The template is gone.
         """
         token = new_token()
+        _core.belongs_to_template(token, self._number)  # type: ignore[attr-defined]
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -107,20 +118,18 @@ class Template:
     def hang_up(self) -> None:
         """Let the template and its spares end."""
         with contextlib.suppress(OSError):  # it has ended
-            self._control.shutdown(
-                socket.SHUT_WR
-            )  # closing is not enough: whoever reads the answers has a duplicate
-        self._close()
+            # Closing is not enough: whoever reads the answers has a duplicate.
+            self._control.shutdown(socket.SHUT_WR)
+        self._control.close()
+        while self.spares:
+            self.spares.popleft().dismiss()
 
     def forget(self) -> None:
         """In a forked copy of the caller: close what is the original's."""
-        self._close()
-        self._process.returncode = 0  # it is not our child, and Popen must not look for it
-
-    def _close(self) -> None:
-        while self.spares:
-            self.spares.popleft().socket.close()
+        for spare in self.spares:
+            spare.socket.close()
         self._control.close()
+        self._process.returncode = 0  # it is not our child, and Popen must not look for it
 
     def wait(self, seconds: float) -> None:
         """Wait for its end; kill it after `seconds`."""

@@ -7,6 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString, PyTuple};
+use whichever_pool::wire::PICKLE;
 
 /// Bytes objects from this length on travel beside the code, through shared memory.
 pub(super) const LARGE_BYTES: usize = 64 * 1024;
@@ -131,6 +132,23 @@ impl<'a> Decoder<'a> {
         })
     }
 
+    /// The next value's pickle, if that is how it was packed.
+    ///
+    /// # Errors
+    /// When the code is broken.
+    pub(super) fn next_pickle(&mut self) -> PyResult<Option<&'a [u8]>> {
+        if self.code.first() != Some(&PICKLE) {
+            return Ok(None);
+        }
+        self.code = &self.code[1..];
+        self.take_counted().map(Some)
+    }
+
+    /// What has not been taken yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.code
+    }
+
     fn next_tuple<'py>(
         &mut self,
         py: Python<'py>,
@@ -156,6 +174,13 @@ impl<'a> Decoder<'a> {
         self.code = rest;
         Ok(bytes)
     }
+}
+
+/// Append a pickle in place of a value's code.
+pub(super) fn encode_pickle(pickle: &[u8], code: &mut Vec<u8>) {
+    code.push(PICKLE);
+    code.extend_from_slice(&u32::try_from(pickle.len()).unwrap_or(u32::MAX).to_le_bytes());
+    code.extend_from_slice(pickle);
 }
 
 fn broken() -> PyErr {

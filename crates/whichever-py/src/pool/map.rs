@@ -3,26 +3,30 @@
 //! Items are taken from their iterator in the caller's thread, when results are asked for, and never more than `ahead` of
 //! them: an endless generator is as good as a list. Results wait here, in their order or in that of their arrival.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyTimeoutError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
-use whichever_pool::{Ended, Task};
+use pyo3::types::{PyIterator, PyTuple};
+use whichever_pool::wire::INLINE_BYTES;
+use whichever_pool::{Batch, Ended, Task};
 use whichever_sys::monotonic_ns;
 
+use super::codec::{Decoder, encode, encode_pickle};
 use super::core::{Packed, Rules, pack_pickled, pack_scalars, task};
 use super::promise::Outcome;
 use super::shared::{Shared, Target};
 use super::wait::{Limit, Until, wait_for};
 
-/// Tasks handed in with one lock.
-const BATCH: usize = 128;
+/// Most tasks that are handed in together.
+const BLOCK_TASKS: usize = 1024;
+/// Bytes of these, about: a part of them must fit a record.
+const BLOCK_BYTES: usize = INLINE_BYTES / 2;
 /// A slow iterator's items do not wait longer than this for company.
-const BATCH_NS: u64 = 100_000;
+const BLOCK_NS: u64 = 100_000;
 /// Items that are taken from a collection without waiting for results, at most.
 const EAGER_TASKS: usize = 100_000;
 /// Payload bytes of these, at most.
@@ -53,16 +57,24 @@ pub(super) struct Run {
     inbox: Mutex<Inbox>,
 }
 
+/// What tasks that follow one another left.
+struct Parcel {
+    count: u32,
+    ended: Ended,
+}
+
 #[derive(Default)]
 struct Inbox {
-    /// The index of the first place in `places`.
-    first: u64,
-    /// In order: a place for each task handed in whose result was not taken.
-    places: VecDeque<Option<Ended>>,
-    /// In the order of arrival, when that is wanted.
-    arrived: VecDeque<Ended>,
+    /// The index whose result is given out next, when they go in order.
+    next: u64,
+    /// What arrived, by the index of the first task.
+    waiting: BTreeMap<u64, Parcel>,
+    /// What arrived, when its order is no matter.
+    arrived: VecDeque<Parcel>,
     /// Tasks that have not ended.
-    open: usize,
+    open: u64,
+    /// Tasks that have ended and whose results were not taken.
+    ready: u64,
 }
 
 impl Run {
@@ -74,64 +86,94 @@ impl Run {
         self.given_up.load(Ordering::Relaxed)
     }
 
-    pub(super) fn settle(&self, index: u64, ended: Ended) {
+    pub(super) fn settle(&self, first: u64, count: u32, ended: Ended) {
         let mut inbox = self.lock();
-        inbox.open -= 1;
+        inbox.open -= u64::from(count);
         if self.is_cancelled() {
             return;
         }
-        if !self.ordered {
-            inbox.arrived.push_back(ended);
-            return;
-        }
-        let at = index.checked_sub(inbox.first).and_then(|at| usize::try_from(at).ok());
-        if let Some(place) = at.and_then(|at| inbox.places.get_mut(at)) {
-            *place = Some(ended);
+        inbox.ready += u64::from(count);
+        if self.ordered {
+            inbox.waiting.insert(first, Parcel { count, ended });
+        } else {
+            inbox.arrived.push_back(Parcel { count, ended });
         }
     }
 
     fn has_next(&self) -> bool {
         let inbox = self.lock();
-        if self.ordered { matches!(inbox.places.front(), Some(Some(_))) } else { !inbox.arrived.is_empty() }
+        if self.ordered { inbox.waiting.contains_key(&inbox.next) } else { !inbox.arrived.is_empty() }
     }
 
-    /// Move what can be given out next.
-    fn take(&self, into: &mut VecDeque<Ended>) {
+    /// The parcel whose results are given out next.
+    fn take(&self) -> Option<Parcel> {
         let mut inbox = self.lock();
-        if !self.ordered {
-            into.append(&mut inbox.arrived);
-            return;
-        }
-        while matches!(inbox.places.front(), Some(Some(_))) {
-            into.extend(inbox.places.pop_front().flatten());
-            inbox.first += 1;
-        }
+        let parcel = if self.ordered {
+            let next = inbox.next;
+            inbox.waiting.remove(&next)?
+        } else {
+            inbox.arrived.pop_front()?
+        };
+        inbox.next += u64::from(parcel.count);
+        inbox.ready -= u64::from(parcel.count);
+        Some(parcel)
     }
 
     /// Tasks whose results were not taken.
     fn outstanding(&self) -> usize {
         let inbox = self.lock();
-        if self.ordered { inbox.places.len() } else { inbox.open + inbox.arrived.len() }
+        usize::try_from(inbox.open + inbox.ready).unwrap_or(usize::MAX)
     }
 
-    /// Make a place for one task more; returns its index.
-    fn open_place(&self, next_index: &mut u64) -> u64 {
-        let mut inbox = self.lock();
-        inbox.open += 1;
-        if self.ordered {
-            inbox.places.push_back(None);
-        }
-        *next_index += 1;
-        *next_index - 1
+    /// Expect `count` tasks more.
+    fn open(&self, count: u32) {
+        self.lock().open += u64::from(count);
     }
 }
 
 struct Source {
     items: Option<Py<PyAny>>,
     next_index: u64,
-    /// Results that only wait for their turn.
-    mine: VecDeque<Ended>,
+    /// The results of a batch that are given out now: their code, how much of it was, and how many are left.
+    codes: Vec<u8>,
+    taken_bytes: usize,
+    left: u32,
     given: u64,
+}
+
+/// Tasks that are being put together.
+struct Block {
+    first: u64,
+    body: Vec<u8>,
+    starts: Vec<u32>,
+}
+
+/// How long it is since the start, read the more rarely the faster it is asked.
+struct Clock {
+    started_ns: u64,
+    read_ns: u64,
+    /// Calls from one reading to the next, and how many of them are left.
+    stride: u32,
+    left: u32,
+}
+
+impl Clock {
+    fn start() -> Self {
+        let now_ns = monotonic_ns();
+        Self { started_ns: now_ns, read_ns: now_ns, stride: 1, left: 1 }
+    }
+
+    fn is_over(&mut self, limit_ns: u64) -> bool {
+        self.left -= 1;
+        if self.left > 0 {
+            return false;
+        }
+        let now_ns = monotonic_ns();
+        let quick = now_ns - self.read_ns < limit_ns / 16;
+        self.stride = if quick { (self.stride * 2).min(64) } else { (self.stride / 2).max(1) };
+        (self.read_ns, self.left) = (now_ns, self.stride);
+        now_ns - self.started_ns > limit_ns
+    }
 }
 
 /// See the module. Private: `ProcessPool.map` makes it.
@@ -143,6 +185,31 @@ pub(crate) struct MapIterator {
     source: Mutex<Source>,
 }
 
+impl Block {
+    fn new(first: u64) -> Self {
+        Self { first, body: Vec::with_capacity(1024), starts: vec![0] }
+    }
+
+    fn count(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// Close the item whose code was just appended. False when it must not be in a batch: then it is gone again.
+    fn close_item(&mut self) -> bool {
+        let begin = *self.starts.last().unwrap_or(&0) as usize;
+        if self.body.len() - begin > BLOCK_BYTES {
+            self.body.truncate(begin);
+            return false;
+        }
+        self.starts.push(u32::try_from(self.body.len()).unwrap_or(u32::MAX));
+        true
+    }
+
+    fn is_full(&self) -> bool {
+        self.count() >= BLOCK_TASKS || self.body.len() >= BLOCK_BYTES
+    }
+}
+
 impl MapIterator {
     pub(super) fn new(shared: &Arc<Shared>, items: Py<PyAny>, plan: Plan) -> Self {
         let run = Run { ordered: plan.ordered, given_up: AtomicBool::new(false), inbox: Mutex::default() };
@@ -150,7 +217,14 @@ impl MapIterator {
             shared: Arc::clone(shared),
             run: Arc::new(run),
             plan,
-            source: Mutex::new(Source { items: Some(items), next_index: 0, mine: VecDeque::new(), given: 0 }),
+            source: Mutex::new(Source {
+                items: Some(items),
+                next_index: 0,
+                codes: Vec::new(),
+                taken_bytes: 0,
+                left: 0,
+                given: 0,
+            }),
         }
     }
 
@@ -170,45 +244,58 @@ impl MapIterator {
     fn next(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let mut source = self.lock()?;
         loop {
-            if let Some(outcome) = self.next_here(py, &mut source) {
-                return match outcome {
-                    Outcome::Value(value) => Ok(Some(value)),
-                    Outcome::Error(error) => {
-                        self.give_up(py, &mut source);
-                        Err(PyErr::from_value(error.into_bound(py)))
-                    }
-                };
+            if source.left > 0 {
+                return self.next_of_batch(py, &mut source).map(Some);
             }
             self.refill(py, &mut source)?;
-            self.run.take(&mut source.mine);
-            if !source.mine.is_empty() {
-                continue;
-            }
-            if self.run.outstanding() == 0 {
-                self.give_up(py, &mut source);
-                return Ok(None);
-            }
-            let waited =
-                wait_for(py, Some(&self.shared), &Until::Flag(&|| self.run.has_next()), self.plan.limit);
-            match waited {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.give_up(py, &mut source);
-                    return Err(PyTimeoutError::new_err(()));
+            match self.run.take() {
+                Some(Parcel { count, ended: Ended::Items(codes) }) => {
+                    (source.codes, source.taken_bytes, source.left) = (codes, 0, count);
                 }
-                Err(error) => {
-                    self.give_up(py, &mut source);
-                    return Err(error);
+                Some(Parcel { ended, .. }) => {
+                    source.given += 1;
+                    return match self.shared.decode(py, ended) {
+                        Outcome::Value(value) => Ok(Some(value)),
+                        Outcome::Error(error) => {
+                            self.fail(py, &mut source, PyErr::from_value(error.into_bound(py)))
+                        }
+                    };
                 }
+                None if self.run.outstanding() == 0 => {
+                    self.give_up(py, &mut source);
+                    return Ok(None);
+                }
+                None => self.await_next(py, &mut source)?,
             }
         }
     }
 
-    /// The next outcome that needs no waiting.
-    fn next_here(&self, py: Python<'_>, source: &mut Source) -> Option<Outcome> {
-        let ended = source.mine.pop_front()?;
+    /// The next result of the batch at hand.
+    fn next_of_batch(&self, py: Python<'_>, source: &mut Source) -> PyResult<Py<PyAny>> {
+        let Source { codes, taken_bytes, .. } = source;
+        let mut decoder = Decoder::new(codes.get(*taken_bytes..).unwrap_or_default());
+        let value = self.shared.decode_item(py, &mut decoder);
+        *taken_bytes = codes.len() - decoder.rest().len();
+        source.left -= 1;
         source.given += 1;
-        Some(self.shared.decode(py, ended))
+        match value {
+            Ok(value) => Ok(value.unbind()),
+            Err(error) => self.fail(py, source, error),
+        }
+    }
+
+    fn fail<R>(&self, py: Python<'_>, source: &mut Source, error: PyErr) -> PyResult<R> {
+        self.give_up(py, source);
+        Err(error)
+    }
+
+    fn await_next(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
+        let until = || self.run.has_next();
+        match wait_for(py, Some(&self.shared), &Until::Flag(&until), self.plan.limit) {
+            Ok(true) => Ok(()),
+            Ok(false) => self.fail(py, source, PyTimeoutError::new_err(())),
+            Err(error) => self.fail(py, source, error),
+        }
     }
 
     /// Take items and hand them in until enough are ahead.
@@ -216,53 +303,74 @@ impl MapIterator {
         let Some(items) = source.items.as_ref().map(|items| items.clone_ref(py)) else { return Ok(()) };
         let items = items.into_bound(py);
         let (mut most, mut most_bytes) = self.room();
-        let mut outstanding = self.run.outstanding() + source.mine.len();
-        if outstanding > most / 2 && outstanding > 0 {
+        let mut outstanding = self.run.outstanding();
+        if outstanding > most / 2 {
             return Ok(());
         }
-        let mut batch = Vec::new();
-        let mut begun_ns = monotonic_ns();
+        let mut block = Block::new(source.next_index);
+        let mut clock = Clock::start();
         while outstanding < most && most_bytes > 0 {
-            let packed = match next_item(&items, self.plan.star) {
+            let item = match next_item(&items) {
                 None => {
                     source.items = None;
                     break;
                 }
                 Some(Err(error)) => {
-                    self.send(py, &mut batch);
-                    self.give_up(py, source);
-                    return Err(error);
+                    self.send(py, block);
+                    return self.fail(py, source, error);
                 }
-                Some(Ok(args)) => self.pack(py, &args),
+                Some(Ok(item)) => item,
             };
             outstanding += 1;
-            let index = self.run.open_place(&mut source.next_index);
-            match packed {
-                Ok(packed) => {
-                    most_bytes = most_bytes.saturating_sub(packed.body.len());
-                    let target = Target::Item(Arc::clone(&self.run), index);
-                    batch.push(task(
-                        target,
-                        self.plan.number,
-                        packed,
-                        self.plan.rules,
-                        Arc::clone(&self.plan.context),
-                    ));
-                }
-                Err(error) => {
-                    self.run.settle(index, Ended::Unsent(Box::new(error.into_value(py).into_any())))
-                }
-            }
-            if batch.len() >= BATCH || monotonic_ns().saturating_sub(begun_ns) > BATCH_NS {
-                self.send(py, &mut batch);
-                begun_ns = monotonic_ns();
-                if !self.plan.eager {
-                    most = self.room().0;
-                }
+            source.next_index += 1;
+            let before = block.body.len();
+            block = self.add(py, &item, block, source.next_index);
+            most_bytes = most_bytes.saturating_sub(block.body.len().saturating_sub(before));
+            if block.is_full() || clock.is_over(BLOCK_NS) {
+                self.send(py, block);
+                clock = Clock::start();
+                block = Block::new(source.next_index);
+                most = if self.plan.eager { most } else { self.room().0 };
             }
         }
-        self.send(py, &mut batch);
+        self.send(py, block);
         Ok(())
+    }
+
+    /// Put an item into the block, or send it by itself; `next_index` is that of the item after it.
+    fn add(&self, py: Python<'_>, item: &Bound<'_, PyAny>, mut block: Block, next_index: u64) -> Block {
+        let (mut large, begin) = (Vec::new(), block.body.len());
+        if encode(item, &mut block.body, &mut large) && large.is_empty() && block.close_item() {
+            return block;
+        }
+        block.body.truncate(begin);
+        let packed = self.pack(py, item);
+        if let Ok(packed) = &packed
+            && packed.parcels.is_empty()
+            && !packed.coded
+        {
+            encode_pickle(&packed.body, &mut block.body);
+            if block.close_item() {
+                return block;
+            }
+        }
+        self.send(py, block);
+        self.send_alone(py, next_index - 1, packed);
+        Block::new(next_index)
+    }
+
+    fn send_alone(&self, py: Python<'_>, index: u64, packed: PyResult<Packed>) {
+        self.run.open(1);
+        match packed {
+            Err(error) => self.run.settle(index, 1, Ended::Unsent(Box::new(error.into_value(py).into_any()))),
+            Ok(packed) => {
+                let target = Target::Items(Arc::clone(&self.run), index);
+                let context = Arc::clone(&self.plan.context);
+                let task = task(target, self.plan.number, packed, self.plan.rules, context);
+                let effects = py.detach(|| self.shared.hub().submit([task]));
+                self.shared.act(py, effects);
+            }
+        }
     }
 
     /// Most tasks, and most payload bytes, to be ahead.
@@ -282,7 +390,8 @@ impl MapIterator {
         (most.clamp(least, AHEAD_TASKS), EAGER_BYTES)
     }
 
-    fn pack(&self, py: Python<'_>, args: &Bound<'_, PyTuple>) -> PyResult<Packed> {
+    fn pack(&self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<Packed> {
+        let args = if self.plan.star { item.cast::<PyTuple>()?.clone() } else { PyTuple::new(py, [item])? };
         if let Some(packed) = pack_scalars(args.as_any()) {
             return Ok(packed);
         }
@@ -291,17 +400,18 @@ impl MapIterator {
         pack_pickled(&dumped)
     }
 
-    fn send(&self, py: Python<'_>, batch: &mut Vec<Task<Target>>) {
-        if batch.is_empty() {
+    fn send(&self, py: Python<'_>, block: Block) {
+        let Ok(count) = u32::try_from(block.count()) else { return };
+        if count == 0 {
             return;
         }
-        let tasks = std::mem::take(batch);
-        let is_heavy = tasks.iter().any(|task| !task.parcels.is_empty());
-        let effects = if is_heavy {
-            py.detach(|| self.shared.hub().submit(tasks))
-        } else {
-            self.shared.hub().submit(tasks)
-        };
+        self.run.open(count);
+        let target = Target::Items(Arc::clone(&self.run), block.first);
+        let packed = Packed { coded: false, body: Arc::from(block.body), parcels: Vec::new() };
+        let batch = Batch { starts: Arc::from(block.starts), items: 0..count, single: !self.plan.star };
+        let context = Arc::clone(&self.plan.context);
+        let plain = task(target, self.plan.number, packed, self.plan.rules, context);
+        let effects = self.shared.hub().submit([Task { batch: Some(batch), ..plain }]);
         if !effects.is_empty() {
             self.shared.act(py, effects);
         }
@@ -310,14 +420,15 @@ impl MapIterator {
     /// Nobody wants what is still to come.
     fn give_up(&self, py: Python<'_>, source: &mut Source) {
         source.items = None;
-        source.mine.clear();
+        source.left = 0;
         if self.run.given_up.swap(true, Ordering::Relaxed) || self.shared.is_foreign() {
             return;
         }
         {
             let mut inbox = self.run.lock();
-            inbox.places.clear();
+            inbox.waiting.clear();
             inbox.arrived.clear();
+            inbox.ready = 0;
         }
         let ((), effects) = self.shared.hub().with(|crew| {
             crew.drop_cancelled();
@@ -327,14 +438,12 @@ impl MapIterator {
     }
 }
 
-/// The arguments of the next task.
-fn next_item<'py>(items: &Bound<'py, PyAny>, star: bool) -> Option<PyResult<Bound<'py, PyTuple>>> {
-    let py = items.py();
-    let item = match items.cast::<pyo3::types::PyIterator>() {
-        Ok(iterator) => iterator.clone().next()?,
-        Err(error) => Err(error.into()),
-    };
-    Some(item.and_then(|item| if star { Ok(item.cast_into::<PyTuple>()?) } else { PyTuple::new(py, [item]) }))
+/// The next item, with which the iterator's own errors come too.
+fn next_item<'py>(items: &Bound<'py, PyAny>) -> Option<PyResult<Bound<'py, PyAny>>> {
+    match items.cast::<PyIterator>() {
+        Ok(iterator) => iterator.clone().next(),
+        Err(error) => Some(Err(error.into())),
+    }
 }
 
 #[pymethods]

@@ -1,6 +1,7 @@
 //! A pool as its futures, iterators and threads share it, and its way into Python.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Weak};
 
@@ -22,17 +23,19 @@ use super::promise::{Outcome, Promise};
 const INTERRUPT_GRACE_NS: u64 = 80_000_000;
 
 /// Who waits for a task.
+#[derive(Clone)]
 pub(super) enum Target {
     Future(Arc<Promise>),
-    Item(Arc<Run>, u64),
+    /// The tasks of a call of `map`, from this index on.
+    Items(Arc<Run>, u64),
 }
 
 impl Ticket for Target {
-    fn settle(&self, ended: Ended) -> bool {
+    fn settle(&self, items: Range<u32>, ended: Ended) -> bool {
         match self {
             Self::Future(promise) => promise.settle(ended),
-            Self::Item(run, index) => {
-                run.settle(*index, ended);
+            Self::Items(run, first) => {
+                run.settle(first + u64::from(items.start), items.end - items.start, ended);
                 false
             }
         }
@@ -41,7 +44,7 @@ impl Ticket for Target {
     fn is_cancelled(&self) -> bool {
         match self {
             Self::Future(promise) => promise.is_cancelled(),
-            Self::Item(run, _) => run.is_cancelled(),
+            Self::Items(run, _) => run.is_cancelled(),
         }
     }
 
@@ -123,7 +126,7 @@ impl Shared {
                     future.bind(py).call_method0(intern!(py, "_tell"))?;
                 }
             }
-            Effect::Notify(Target::Item(..)) => {}
+            Effect::Notify(Target::Items(..)) => {}
             Effect::Say(stream, text) => {
                 host.call_method1(intern!(py, "say"), (stream, PyBytes::new(py, &text)))?;
             }
@@ -148,7 +151,8 @@ impl Shared {
             [&link_file, &self.page, self.hub.arena().file(), &results].map(|file| file.as_fd().as_raw_fd());
         let token: u64 = self.host(py).call_method1(intern!(py, "hire"), (fds,))?.extract()?;
         let storage = Arc::new(Storage::new(results));
-        let ((), effects) = self.hub.with(|crew| crew.seat(token, RingLink::new(end), storage));
+        let link = RingLink::new(end, Arc::clone(&storage));
+        let ((), effects) = self.hub.with(|crew| crew.seat(token, link, storage));
         let weak: Weak<Self> = Arc::downgrade(self);
         warden()?.expect(
             token,
@@ -192,6 +196,9 @@ impl Shared {
                 let mut nothing = || Err(PyRuntimeError::new_err("a message between processes is broken"));
                 return Ok(Outcome::Value(Decoder::new(&code).next(py, &mut nothing)?.unbind()));
             }
+            Ended::Items(code) => {
+                return Ok(Outcome::Value(self.decode_item(py, &mut Decoder::new(&code))?.unbind()));
+            }
             Ended::Value(cargo) => return Ok(Outcome::Value(self.load(py, cargo)?.unbind())),
             Ended::Raised(cargo) => host.call_method1(intern!(py, "raised"), (body(py, &cargo)?, false))?,
             Ended::Unloadable(cargo) => {
@@ -215,6 +222,24 @@ impl Shared {
             }
         };
         Ok(Outcome::Error(error.unbind()))
+    }
+
+    /// The next result of a batch.
+    pub(super) fn decode_item<'py>(
+        &self,
+        py: Python<'py>,
+        codes: &mut Decoder<'_>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match codes.next_pickle()? {
+            Some(pickle) => {
+                let blob = PyBytes::new(py, pickle);
+                self.host(py).call_method1(intern!(py, "load"), (blob, PyList::empty(py)))
+            }
+            None => {
+                let mut nothing = || Err(PyRuntimeError::new_err("a message between processes is broken"));
+                codes.next(py, &mut nothing)
+            }
+        }
     }
 
     fn died<'py>(&self, py: Python<'py>, death: &Death) -> PyResult<Bound<'py, PyAny>> {

@@ -15,11 +15,11 @@ import traceback
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from .payload import PROTOCOL, load, sent_by_value
+from .payload import PROTOCOL, load, sent_by_value, text_of
 from .variables import reduce_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 OUT_OF_BAND_BYTES = 64 * 1024
 """Smaller buffers travel inside the pickle: a range of shared memory of their own would cost more than the copy."""
@@ -54,8 +54,10 @@ def dump_call(
         Exception: Whatever the arguments raise when pickled.
     """
     call = (fn, args, kwargs, by_value) if by_value else (fn, args, kwargs)
-    large = any(type(value) in _SEARCHED and _holds_large(value) for value in (*args, *kwargs.values()))
-    return _dump(call, by_value, large=large)
+    for value in (*args, *kwargs.values()) if kwargs else args:  # a loop, for this is in every task's way
+        if type(value) in _SEARCHED and _holds_large(value):
+            return _dump(call, by_value, _LargePickler)
+    return _dump(call, by_value)
 
 
 def load_call(
@@ -79,7 +81,9 @@ def load_function(blob: bytes | memoryview) -> Any:
 
 def dump_result(value: object, by_value: tuple[str, ...] = ()) -> tuple[bytes, list[memoryview]]:
     """Pickle a result."""
-    return _dump(value, by_value, large=type(value) in _SEARCHED and _holds_large(value))
+    if type(value) in _SEARCHED and _holds_large(value):
+        return _dump(value, by_value, _LargePickler)
+    return _dump(value, by_value)
 
 
 def load_result(blob: bytes | memoryview, buffers: Sequence[Any] = ()) -> Any:
@@ -101,8 +105,13 @@ def dump_whole(value: object, by_value: tuple[str, ...] = ()) -> bytes:
     return blob
 
 
-def dump_error(error: BaseException) -> bytes:
-    """Pickle an exception with its traceback's text; proves that it loads again, else sends only the text."""
+def dump_error(error: BaseException, most_bytes: int | None = None) -> bytes:
+    """Pickle an exception with its traceback's text; proves that it loads again, else sends only the text.
+
+    Args:
+        error: The exception.
+        most_bytes: What the pickle may take, if there is a limit; a longer one becomes text, and that is cut.
+    """
     kind = type(error)
     try:
         _drop_own_frames(error)
@@ -115,7 +124,20 @@ def dump_error(error: BaseException) -> bytes:
             blob = None
     except Exception:  # noqa: BLE001 - the exception's own code runs here and may raise anything
         blob = None
-    return pickle.dumps((blob, f"{kind.__module__}.{kind.__qualname__}", _text(error), trace), PROTOCOL)
+    name, text = f"{kind.__module__}.{kind.__qualname__}", text_of(error)
+    letter = pickle.dumps((blob, name, text, trace), PROTOCOL)
+    if most_bytes is None or len(letter) <= most_bytes:
+        return letter
+    part = most_bytes // 16  # characters of up to four bytes, in two texts, and room for the rest
+    return pickle.dumps((None, name, shorten(text, part), shorten(trace, part)), PROTOCOL)
+
+
+def shorten(text: str, characters: int) -> str:
+    """Return `text`, or its beginning and its end with a note of what was cut."""
+    if len(text) <= characters:
+        return text
+    half = characters // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters cut ...]\n{text[-half:]}"
 
 
 def load_error(blob: bytes | memoryview) -> BaseException:
@@ -151,25 +173,45 @@ def forbid(names: tuple[str, ...]) -> None:
     _forbidden = names
 
 
-def _dump(value: object, by_value: tuple[str, ...], *, large: bool) -> tuple[bytes, list[memoryview]]:
-    sink = _Sink()
-    if large:
-        blob = sink.dump(_LargePickler, value)
-    else:
-        try:
-            blob = pickle.dumps(value, PROTOCOL, buffer_callback=sink.keeps)
-        except Exception:  # noqa: BLE001 - whatever stops pickle, cloudpickle may know how; if not, it says why
-            blob = b""
+def _dump(value: object, by_value: tuple[str, ...], pickler: Any = None) -> tuple[bytes, list[memoryview]]:
+    views: list[memoryview] = []
+
+    def keeps(buffer: pickle.PickleBuffer) -> bool:
+        """Take a buffer that an object offers; say True for one that is to go into the pickle."""
+        view = buffer.raw()
+        if view.nbytes < OUT_OF_BAND_BYTES:
+            return True
+        views.append(view)
+        return False
+
+    try:
+        if pickler is None:
+            blob = pickle.dumps(value, PROTOCOL, buffer_callback=keeps)
+        else:
+            blob = _dump_with(pickler, value, views, keeps)
+    except Exception:  # noqa: BLE001 - whatever stops pickle, cloudpickle may know how; if not, it says why
+        blob = b""
     if not blob or _names_ours(blob, by_value):
-        sink = _Sink()
+        views.clear()
         with sent_by_value(by_value):
-            blob = sink.dump(_code_pickler(), value)
-    return blob, sink.views()
+            blob = _dump_with(_code_pickler(), value, views, keeps)
+    return blob, views
 
 
-def _names_ours(blob: bytes, by_value: Iterable[str]) -> bool:
+def _dump_with(pickler: Any, value: object, views: list[memoryview], keeps: Callable[..., bool]) -> bytes:
+    """Pickle `value` with a pickler that leaves large bytes out; they follow the other views, the last one first."""
+    file = io.BytesIO()
+    writer = pickler(file, PROTOCOL, buffer_callback=keeps)
+    large = _Large()
+    writer.place = large.place
+    writer.dump(value)
+    views += map(memoryview, reversed(large.values))
+    return file.getvalue()
+
+
+def _names_ours(blob: bytes, by_value: tuple[str, ...]) -> bool:
     """Say whether the pickle may name what the other side must not import."""
-    return b"__main__" in blob or any(name.encode() in blob for name in by_value)
+    return b"__main__" in blob or (bool(by_value) and any(name.encode() in blob for name in by_value))
 
 
 def _load_as_guest(blob: bytes | memoryview, buffers: Sequence[Any]) -> Any:
@@ -202,42 +244,21 @@ def _holds_large(value: Any) -> bool:
     return any(type(item) in _BYTES and len(item) >= OUT_OF_BAND_BYTES for item in items)
 
 
-class _Sink:
-    """Collects what stays out of one pickle."""
+class _Large:
+    """The large bytes that stay out of one pickle."""
 
     def __init__(self) -> None:
-        self._buffers: list[memoryview] = []
-        self._large: list[bytes | bytearray] = []
+        self.values: list[bytes | bytearray] = []
         self._places: dict[int, int] = {}
-
-    def keeps(self, buffer: pickle.PickleBuffer) -> bool:
-        """Take a buffer that an object offers; say True for one that is to go into the pickle."""
-        view = buffer.raw()
-        if view.nbytes < OUT_OF_BAND_BYTES:
-            return True
-        self._buffers.append(view)
-        return False
 
     def place(self, value: Any) -> tuple[int, bool] | None:
         """Take large bytes; give their place, the same one for the same object, and whether they may change."""
         if type(value) not in _BYTES or len(value) < OUT_OF_BAND_BYTES:
             return None
-        place = self._places.setdefault(id(value), len(self._large))
-        if place == len(self._large):
-            self._large.append(value)
+        place = self._places.setdefault(id(value), len(self.values))
+        if place == len(self.values):
+            self.values.append(value)
         return place, type(value) is bytearray
-
-    def dump(self, pickler: Any, value: object) -> bytes:
-        """Pickle `value` with a pickler that asks `place` about each object."""
-        file = io.BytesIO()
-        writer = pickler(file, PROTOCOL, buffer_callback=self.keeps)
-        writer.place = self.place
-        writer.dump(value)
-        return file.getvalue()
-
-    def views(self) -> list[memoryview]:
-        """Return all of it: the buffers in pickle's order, then the large bytes, the last one first."""
-        return [*self._buffers, *(memoryview(large) for large in reversed(self._large))]
 
 
 def _stay(_value: object) -> None:
@@ -259,7 +280,7 @@ class _LargePickler(pickle.Pickler):
 
 
 class _LargeUnpickler(pickle.Unpickler):
-    """Finds the buffers of its pickle in the order in which `_Sink.views` gave them."""
+    """Finds the buffers of its pickle in the order in which `_dump_with` gave them."""
 
     def __init__(self, blob: bytes | memoryview, buffers: Sequence[Any]) -> None:
         super().__init__(io.BytesIO(blob), buffers=iter(buffers))
@@ -300,10 +321,3 @@ def _drop_own_frames(error: BaseException) -> None:
     while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
         trace = trace.tb_next
     error.__traceback__ = trace
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as failure:  # noqa: BLE001 - the exception's own __str__ may raise anything
-        return f"<no text: __str__ raised {type(failure).__name__}>"

@@ -51,7 +51,10 @@ def main(config: dict[str, Any]) -> NoReturn:
         foreman.end()
     code = 1
     try:
-        code = run_worker(worker_socket, idle_seconds=IDLE_SECONDS)
+        run_worker(worker_socket, idle_seconds=IDLE_SECONDS)
+        code = 0
+    except SystemExit:  # the caller knows why
+        pass
     except BaseException:  # noqa: BLE001 - whatever it is, this process must not go on as the template
         sys.excepthook(*sys.exc_info())
     finally:

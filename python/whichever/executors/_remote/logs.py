@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import pickle
 from typing import TYPE_CHECKING, Any
+
+from . import cargo
+from .payload import load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .output import Outlet
 
+_TEXT_CHARACTERS = (
+    2000  # of up to four bytes, in a message and in a traceback: the core takes at least 32 KiB
+)
 _formatter = logging.Formatter()
 
 
@@ -47,7 +53,10 @@ def forward_logging(core: Any, outlet: Outlet, levels: Mapping[str, Any]) -> Non
 
 def handle_log(blob: bytes | memoryview) -> None:
     """Give a worker's record to the caller's logger of that name, if its level lets it through."""
-    record = logging.makeLogRecord(pickle.loads(blob))  # noqa: S301 - our own worker made it
+    fields, extra = load(blob)
+    with contextlib.suppress(Exception):  # of a class that only the worker has: the record comes without
+        fields |= load(extra)
+    record = logging.makeLogRecord(fields)
     logger = logging.getLogger(record.name)
     if logger.isEnabledFor(record.levelno):
         logger.handle(record)
@@ -66,7 +75,10 @@ class _Forwarder(logging.Handler):
         try:
             blob = _dump_record(record)
             self._outlet.flush()
-            self._core.log(blob)
+            try:
+                self._core.log(blob)
+            except ValueError:  # longer than the core takes
+                self._core.log(_dump_record(_shortened(record)))
         except Exception:  # noqa: BLE001 - a record that cannot be sent is logging's matter, not the task's
             self.handleError(record)
 
@@ -78,14 +90,30 @@ def _dump_record(record: logging.LogRecord) -> bytes:
     if record.exc_info and not record.exc_text:
         fields["exc_text"] = _formatter.formatException(record.exc_info)
     fields["exc_info"] = None
+    plain = {name: value for name, value in fields.items() if isinstance(value, str | int | float | None)}
+    extra = {name: value for name, value in fields.items() if name not in plain}
     try:
-        blob = pickle.dumps(fields, 5)
-        if b"__main__" not in blob:
-            return blob
-    except Exception:  # noqa: BLE001, S110 - an `extra` of any kind: below
-        pass
-    return pickle.dumps({name: _plain(value) for name, value in fields.items()}, 5)
+        blob = cargo.dump_whole(extra)
+    except Exception:  # noqa: BLE001 - whatever the user has attached
+        blob = cargo.dump_whole({name: repr(value) for name, value in extra.items()})
+    return cargo.dump_whole((plain, blob))
 
 
-def _plain(value: object) -> object:
-    return value if isinstance(value, str | int | float | None) else repr(value)
+def _shortened(record: logging.LogRecord) -> logging.LogRecord:
+    """Return the record without what the user attached, and with the middle of long texts cut out."""
+    short = logging.LogRecord(
+        record.name,
+        record.levelno,
+        record.pathname,
+        record.lineno,
+        record.getMessage(),
+        None,
+        None,
+        record.funcName,
+    )
+    short.created, short.msecs, short.relativeCreated = record.created, record.msecs, record.relativeCreated
+    short.thread, short.threadName = record.thread, record.threadName
+    short.msg = cargo.shorten(short.msg, _TEXT_CHARACTERS)
+    if trace := record.exc_text or (_formatter.formatException(record.exc_info) if record.exc_info else ""):
+        short.exc_text = cargo.shorten(trace, _TEXT_CHARACTERS)
+    return short

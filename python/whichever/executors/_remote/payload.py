@@ -76,10 +76,11 @@ def dump_error(error: BaseException) -> bytes:
             blob = None
     except Exception:  # noqa: BLE001 - the exception's own code runs here and may raise anything
         blob = None
-    return pickle.dumps((blob, f"{kind.__module__}.{kind.__qualname__}", _text(error), trace), PROTOCOL)
+    return pickle.dumps((blob, f"{kind.__module__}.{kind.__qualname__}", text_of(error), trace), PROTOCOL)
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """Return what the exception says, whatever its ``__str__`` does."""
     try:
         return str(error)
     except Exception as failure:  # noqa: BLE001 - the exception's own __str__ may raise anything

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+_FAILURE_BYTES = 32 * 1024  # the core sends no more of a failed initializer's exception
 _held: list[Any] = []
 """What must not be collected while the process lives: the socket that is its sign of life."""
 
@@ -39,18 +40,21 @@ def run_worker(
     initializer: Callable[..., Any] | None = None,
     initargs: tuple[Any, ...] = (),
     idle_seconds: float | None = None,
-) -> int:
-    """Live a worker's life; return the exit code.
+) -> None:
+    """Live a worker's life.
 
     Args:
         sock: The worker's end of the socket on which the configuration comes.
         initializer: Called first, before one in the configuration.
         initargs: Its arguments.
         idle_seconds: How long to wait for a configuration; if in doubt, leave it: for ever.
+
+    Raises:
+        SystemExit: The initializer failed; the caller has been told how.
     """
     received = receive_configuration(sock, idle_seconds)
     if received is None:
-        return 0
+        return
     _held.append(sock)
     stay_alive_with(sock)
     configuration, (link, page, arena, own_arena, report) = received
@@ -67,13 +71,12 @@ def run_worker(
         _initialize(configuration, initializer, initargs)
     except BaseException as error:  # noqa: BLE001 - the user's initializer may raise anything
         hooks.flush()
-        core.report_failure(cargo.dump_error(error))
-        return 1
+        core.report_failure(cargo.dump_error(error, _FAILURE_BYTES))
+        raise SystemExit(1) from None
     hooks.note_context()
     gc.freeze()  # nothing of what is there by now will ever be garbage
     core.serve(hooks, configuration.get("max_memory_bytes"))
     hooks.flush()
-    return 0
 
 
 def _core() -> Any:

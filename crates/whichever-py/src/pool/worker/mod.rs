@@ -1,8 +1,10 @@
 //! `_core.WorkerCore`: the worker's side. Takes requests, runs tasks, sends what they leave.
 
+mod batch;
+
 use std::collections::HashMap;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,17 +13,23 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use whichever_pool::wire::{
-    BODY_IN_ARENA, INLINE_BYTES, RECYCLE, ReplyHead, ReplyKind, Request, RequestKind, Span, table_bytes,
+    BODY_IN_ARENA, INLINE_BYTES, RECYCLE, ReplyHead, ReplyKind, Request, RequestKind, SINGLE, Span,
+    table_bytes,
 };
-use whichever_ring::{Arena, Begin, Consumer, Desk, Page, Producer, PushError, Spin, open_link, open_page};
+use whichever_ring::{
+    Arena, Begin, Consumer, Desk, Page, Producer, PushError, Spin, Tray, open_link, open_page,
+};
 use whichever_sys::{SharedFile, monotonic_ns, resident_bytes};
 
+use self::batch::{BatchJob, Pace};
 use super::codec::{Decoder, encode};
 use super::memory::{Exported, Slab, read_bytes};
 use super::process::forks;
 
 /// Results wait no longer than this for the caller to be woken, while more tasks are at hand.
 const WAKE_NS: u64 = 500_000;
+/// Results of a batch that wait together to be sent.
+const TRAY_BYTES: usize = INLINE_BYTES;
 /// How often a worker with a memory limit looks at its size.
 const MEASURE_NS: u64 = 20_000_000;
 /// A worker that finds its result ring full looks again at least this often.
@@ -41,6 +49,10 @@ pub(crate) struct WorkerCore {
     /// Ranges of the caller's arena that nobody here uses any more.
     freed: Arc<Mutex<Vec<u64>>>,
     woken_ns: AtomicU64,
+    /// Results of a batch that have not been sent.
+    tray: Mutex<Tray>,
+    /// A task was asked to end, and its signal has been handled.
+    interrupted: AtomicBool,
 }
 
 /// A request that outlives its place in the ring.
@@ -48,6 +60,7 @@ enum Order<'py> {
     Function { number: u32, blob: PyResult<Bound<'py, PyBytes>> },
     Forget { number: u32 },
     Run(Job<'py>),
+    Batch(BatchJob),
     Free(Vec<u64>),
     Stop,
 }
@@ -77,6 +90,7 @@ struct Life<'py> {
     most_bytes: Option<u64>,
     measured_ns: u64,
     forks: u32,
+    pace: Pace,
 }
 
 #[pymethods]
@@ -85,12 +99,15 @@ impl WorkerCore {
     #[new]
     fn new(link: RawFd, page: RawFd, arguments: RawFd, results: RawFd) -> PyResult<Self> {
         let [link, page, arguments, results] = [link, page, arguments, results].map(take_over);
+        let own = Arena::in_file(results?)?;
         let end = open_link(link?).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
         Ok(Self {
             desk: end.desk,
             page: open_page(page?)?,
             arguments: arguments?,
-            results: Arena::in_file(results?)?,
+            tray: Mutex::new(Tray::create(&own, TRAY_BYTES)?),
+            interrupted: AtomicBool::new(false),
+            results: own,
             requests: Mutex::new(end.requests),
             replies: Mutex::new(end.results),
             freed: Arc::default(),
@@ -102,9 +119,17 @@ impl WorkerCore {
     #[pyo3(signature = (hooks, most_bytes = None))]
     fn serve(&self, py: Python<'_>, hooks: Bound<'_, PyAny>, most_bytes: Option<u64>) -> PyResult<()> {
         self.desk.set_pid(std::process::id());
-        let ready = ReplyHead::plain(ReplyKind::Ready, u64::from(std::process::id()), 0);
+        let tray = self.lock_tray().offset();
+        let ready = ReplyHead::plain(ReplyKind::Ready, u64::from(std::process::id()), tray);
         self.push(py, &[&ready.to_bytes()]);
-        let mut life = Life { hooks, functions: HashMap::new(), most_bytes, measured_ns: 0, forks: forks() };
+        let mut life = Life {
+            hooks,
+            functions: HashMap::new(),
+            most_bytes,
+            measured_ns: 0,
+            forks: forks(),
+            pace: Pace::default(),
+        };
         let mut spin = Spin::new();
         loop {
             let Some(order) = self.next_order(py) else {
@@ -132,13 +157,16 @@ impl WorkerCore {
                     );
                 }
                 Order::Run(job) => self.work(py, &mut life, job),
+                Order::Batch(job) => self.work_batch(py, &mut life, &job),
             }
         }
     }
 
     /// Whether the running task is to be interrupted; true once.
     fn take_interrupt(&self) -> bool {
-        self.desk.take_interrupt()
+        let asked = self.desk.take_interrupt();
+        self.interrupted.fetch_or(asked, Ordering::Relaxed);
+        asked
     }
 
     /// Send text for one of the caller's streams, 1 or 2.
@@ -169,6 +197,10 @@ impl WorkerCore {
 }
 
 impl WorkerCore {
+    fn lock_tray(&self) -> MutexGuard<'_, Tray> {
+        self.tray.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock_requests(&self) -> MutexGuard<'_, Consumer> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -191,6 +223,14 @@ impl WorkerCore {
             RequestKind::Forget => Order::Forget { number },
             RequestKind::Free => Order::Free(whichever_pool::wire::offsets(request.body).collect()),
             RequestKind::Stop => Order::Stop,
+            RequestKind::Items => Order::Batch(BatchJob {
+                number,
+                first: request.head.position,
+                count: request.head.count,
+                single: request.head.flags & SINGLE != 0,
+                context: request.context.to_vec(),
+                items: request.body.to_vec(),
+            }),
             RequestKind::Coded | RequestKind::Pickled => Order::Run(Job {
                 number,
                 position: request.head.position,
@@ -252,7 +292,7 @@ impl WorkerCore {
         let begun_ns = monotonic_ns();
         let position = job.position;
         if self.desk.begin(position, begun_ns) == Begin::Revoked {
-            self.push(py, &[&ReplyHead::plain(ReplyKind::Revoked, position, 0).to_bytes()]);
+            self.push(py, &[&ReplyHead::plain(ReplyKind::Revoked, position, position).to_bytes()]);
             return;
         }
         let loaded = self.prepare(py, life, job);
@@ -295,15 +335,7 @@ impl WorkerCore {
                 Ok(Call { function, args, kwargs: None, context: job.context })
             }
             Arguments::Pickled(blob, buffers) => {
-                let loaded = life.hooks.call_method1(intern!(py, "load_call"), (blob, buffers))?;
-                let (carried, args, kwargs): (
-                    Option<Bound<'py, PyAny>>,
-                    Bound<'py, PyTuple>,
-                    Option<Bound<'py, PyDict>>,
-                ) = loaded.extract()?;
-                let function =
-                    function.or(carried).ok_or_else(|| PyRuntimeError::new_err("a task has no function"))?;
-                Ok(Call { function, args, kwargs, context: job.context })
+                function_of(py, life, function, &blob, &buffers, &job.context)
             }
         }
     }
@@ -469,6 +501,25 @@ impl Life<'_> {
             error.write_unraisable(py, None);
         }
     }
+}
+
+/// A call out of its pickle; `function` is the one that the worker had already.
+fn function_of<'py>(
+    py: Python<'py>,
+    life: &Life<'py>,
+    function: Option<Bound<'py, PyAny>>,
+    blob: &Bound<'py, PyBytes>,
+    buffers: &Bound<'py, PyList>,
+    context: &[u8],
+) -> PyResult<Call<'py>> {
+    let loaded = life.hooks.call_method1(intern!(py, "load_call"), (blob, buffers))?;
+    let (carried, args, kwargs): (
+        Option<Bound<'py, PyAny>>,
+        Bound<'py, PyTuple>,
+        Option<Bound<'py, PyDict>>,
+    ) = loaded.extract()?;
+    let function = function.or(carried).ok_or_else(|| PyRuntimeError::new_err("a task has no function"))?;
+    Ok(Call { function, args, kwargs, context: context.to_vec() })
 }
 
 /// `text` in pieces of at most `most` bytes.
