@@ -90,7 +90,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             self.counts.recycled += 1;
         }
         // A worker that has gone past what was taken back has answered for it.
-        if slot.revoked_to.is_some_and(|last| news.position >= last) {
+        let last = news.position + u64::from(count) - 1;
+        if slot.revoked_to.is_some_and(|revoked| last >= revoked) {
             slot.revoked_to = None;
             slot.link.allow_all();
         }

@@ -236,6 +236,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         candidates.min_by_key(|(_, slot)| slot.held).map(|(index, _)| index)
     }
 
+    /// Gives the task back when the worker's ring is full.
+    #[expect(clippy::result_large_err, reason = "a task moves either way")]
     fn hand_over(&mut self, index: usize, task: Task<T>) -> Result<(), Task<T>> {
         let slot = &mut self.slots[index];
         let freed = slot.storage.take_freed();

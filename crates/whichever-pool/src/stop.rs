@@ -47,6 +47,9 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         let slot = &mut self.slots[index];
         let running = slot.link.revoke_from(position);
         slot.revoked_to = Some(slot.next_position - 1);
+        // What ended before the revoke was seen must not be taken for something that has not begun.
+        self.collect_from(index);
+        let slot = &mut self.slots[index];
         // What may have begun stays, and so does what lies before.
         let from = position.max(running + 1);
         let mut given_up = Vec::new();

@@ -25,10 +25,11 @@ _ENDED = 1  # an answer of `_listen`: the task has ended, and nobody will tell o
 T = TypeVar("T")
 
 
-class Future(_core.FutureCell, futures.Future[T]):  # type: ignore[misc]  # the native methods come first
+class Future(_core.FutureCell, futures.Future[T]):
     """The future of a task that a pool runs. Pools make them.
 
-    As the standard library's, and: ``cancel()`` stops a task that is running; ``result()`` runs the pool while it waits.
+    As the standard library's, and: ``cancel()`` stops a task that is running; ``result()`` runs the pool while it
+    waits.
     """
 
     _condition = property(lambda self: self._guard())
@@ -46,18 +47,18 @@ class Future(_core.FutureCell, futures.Future[T]):  # type: ignore[misc]  # the 
         return self.__dict__.setdefault("waiters", _Waiters(self)) if waiters is None else waiters
 
     @property
-    def _state(self) -> str:
+    def _state(self) -> str:  # type: ignore[override]  # nobody writes it
         guard: _Guard | None = self.__dict__.get("guard")
         if self.done() if guard is None or guard.ended is None else guard.ended:
             return _CANCELLED if self.cancelled() else _FINISHED
         return _RUNNING if self.running() else _PENDING
 
     @property
-    def _result(self) -> Any:
+    def _result(self) -> Any:  # type: ignore[override]
         return None if self._has_failed() else self.result(0)
 
     @property
-    def _exception(self) -> BaseException | None:
+    def _exception(self) -> BaseException | None:  # type: ignore[override]
         return self.exception(0)
 
     def _tell(self) -> None:

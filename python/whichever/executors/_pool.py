@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Sized
 from concurrent import futures
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -101,10 +102,10 @@ class ProcessPool(futures.Executor):
     def _submit(
         self, rules: tuple[float | None, int], fn: Callable[..., T], args: Any, kwargs: Any
     ) -> Future[T]:
-        future: Future[T] = self._core.submit_call(*rules, fn, args, kwargs)
+        future: Future[T] = self._core.submit_call(rules, fn, args, kwargs)
         return future
 
-    def map(  # type: ignore[override]  # more keywords than the standard one
+    def map(
         self,
         fn: Callable[..., T],
         *iterables: Iterable[Any],
@@ -163,7 +164,7 @@ class ProcessPool(futures.Executor):
         if buffersize is not None and buffersize < 1:
             msg = "buffersize must be None or > 0"
             raise ValueError(msg)
-        lengths = [len(items) for items in iterables if hasattr(items, "__len__")]
+        lengths = [len(items) for items in iterables if isinstance(items, Sized)]
         results: Iterator[T] = self._core.map_items(
             fn,
             iterables[0] if len(iterables) == 1 else zip(*iterables, strict=False),
@@ -260,7 +261,7 @@ class ProcessPoolOptions(futures.Executor):
         """Hand in a task; see `ProcessPool.submit`."""
         return self._pool._submit(self._rules, fn, args, kwargs)  # noqa: SLF001 - a view of it
 
-    def map(  # type: ignore[override]  # more keywords than the standard one
+    def map(
         self,
         fn: Callable[..., T],
         *iterables: Iterable[Any],
@@ -281,7 +282,7 @@ class ProcessPoolOptions(futures.Executor):
             progress=progress,
         )
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - as the standard one
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the standard one
         """Do nothing: the pool is shut down by whoever made it."""
 
 

@@ -48,6 +48,14 @@ def _with_rich(results: Iterator[T], total: int | None) -> Iterator[T]:
             return Text("" if speed is None else f"{speed:,.0f}/s")
 
     console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=not (console.is_terminal or console.is_jupyter)) as progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, disable=not (console.is_terminal or console.is_jupyter)
+    ) as progress:
         yield from progress.track(results, total=total, description="tasks")

@@ -62,13 +62,13 @@ class Spare:
 
     def has_ended(self) -> bool:
         """Say whether the worker is known to have ended."""
-        ended: bool = _core.has_ended(self.token)  # type: ignore[attr-defined]
+        ended: bool = _core.has_ended(self.token)
         return ended
 
     def dismiss(self) -> None:
         """Let the worker end."""
         self.socket.close()
-        _core.forget_worker(self.token)  # type: ignore[attr-defined]
+        _core.forget_worker(self.token)
 
 
 class Template:
@@ -83,7 +83,7 @@ class Template:
         self.modules: frozenset[str] = frozenset()
         self.spares: deque[Spare] = deque()
         self._process, self._control = _start(self.limits)
-        self._number = _core.adopt_template(self._control.fileno())  # type: ignore[attr-defined]  # it duplicates it
+        self._number = _core.adopt_template(self._control.fileno())
 
     def learn(self, modules: frozenset[str]) -> None:
         """Have `modules` imported before the next fork.
@@ -101,7 +101,7 @@ class Template:
             OSError: The template is gone.
         """
         token = new_token()
-        _core.belongs_to_template(token, self._number)  # type: ignore[attr-defined]
+        _core.belongs_to_template(token, self._number)
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -144,7 +144,7 @@ class Template:
 
 def new_token() -> int:
     """Return a number that no worker of this process has had."""
-    token: int = _core.new_token()  # type: ignore[attr-defined]
+    token: int = _core.new_token()
     return token
 
 

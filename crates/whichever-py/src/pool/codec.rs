@@ -66,8 +66,8 @@ fn encode_within<'py>(
 }
 
 fn encode_int(int: &Bound<'_, PyInt>, code: &mut Vec<u8>) -> bool {
-    // SAFETY: `int` is an int, and we are attached: the call cannot fail but by overflow, which it reports.
     let mut overflow = 0;
+    // SAFETY: `int` is an int, and we are attached: the call cannot fail but by overflow, which it reports.
     let number = unsafe { ffi::PyLong_AsLongLongAndOverflow(int.as_ptr(), &raw mut overflow) };
     code.push(INT);
     code.extend_from_slice(&number.to_le_bytes());

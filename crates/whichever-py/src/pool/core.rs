@@ -81,18 +81,17 @@ impl PoolCore {
     }
 
     /// Hand in `fn(*args, **kwargs)` under the given rules; return its future.
-    #[pyo3(signature = (timeout, retries, r#fn, args, kwargs))]
+    #[pyo3(signature = (rules, r#fn, args, kwargs))]
     fn submit_call<'py>(
         &self,
-        timeout: Option<f64>,
-        retries: u32,
+        rules: (Option<f64>, u32),
         r#fn: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = r#fn.py();
         self.refuse_closed(py)?;
-        let rules = Rules::new(timeout, retries)?;
+        let rules = Rules::new(rules.0, rules.1)?;
         let future = self.new_future.bind(py).call0()?;
         let promise = Arc::clone(future.cast::<FutureCell>()?.get().promise());
         promise.belong(&self.shared);
@@ -397,7 +396,6 @@ impl PoolCore {
 
     /// The pickled function, and its stamp: None for one that may not be remembered, Python's None for one that always
     /// means the same.
-    #[expect(clippy::type_complexity, reason = "said once, here")]
     fn dump_function<'py>(
         &self,
         function: &Bound<'py, PyAny>,

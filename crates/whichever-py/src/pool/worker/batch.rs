@@ -48,6 +48,8 @@ struct Progress<'a> {
     end: u64,
     /// The last position that may have started.
     leased: u64,
+    /// Scratch for the code of one result.
+    code: Vec<u8>,
     /// When the tasks in the tray began.
     part_ns: u64,
     looked_ns: u64,
@@ -63,6 +65,7 @@ impl WorkerCore {
             position: job.first,
             end: job.first + u64::from(job.count),
             leased: job.first - 1,
+            code: Vec::with_capacity(64),
             part_ns: now_ns,
             looked_ns: now_ns,
         };
@@ -81,12 +84,10 @@ impl WorkerCore {
 
     fn run_items(&self, py: Python<'_>, life: &mut Life<'_>, job: &BatchJob, progress: &mut Progress<'_>) {
         let mut items = Decoder::new(&job.items);
-        let mut code = Vec::with_capacity(64);
         while progress.position < progress.end {
             if progress.position > progress.leased && !self.renew(py, life, progress) {
                 return;
             }
-            code.clear();
             let call = prepare_item(py, life, job, &mut items);
             let (result, kind) = match call {
                 Ok(call) => (call.run(py, life), ReplyKind::Raised),
@@ -95,7 +96,7 @@ impl WorkerCore {
             life.leave_if_forked(py, result.as_ref().err());
             life.flush(py);
             match result {
-                Ok(value) => self.keep(py, life, progress, &value, &mut code),
+                Ok(value) => self.keep(py, life, progress, &value),
                 Err(error) => self.send_alone(py, life, progress, kind, Err(error)),
             }
             progress.position += 1;
@@ -135,33 +136,20 @@ impl WorkerCore {
         life: &mut Life<'_>,
         progress: &mut Progress<'_>,
         value: &Bound<'_, PyAny>,
-        code: &mut Vec<u8>,
     ) {
-        let mut large = Vec::new();
-        if !encode(value, code, &mut large) {
-            code.clear();
-            let dumped = life.hooks.call_method1(intern!(py, "dump_result"), (value,));
-            match dumped
-                .and_then(|dumped| Ok(dumped.extract::<(Bound<'_, PyBytes>, Vec<Bound<'_, PyAny>>)>()?))
-            {
-                Err(error) => return self.send_alone(py, life, progress, ReplyKind::Raised, Err(error)),
-                Ok((blob, buffers)) if buffers.is_empty() && blob.as_bytes().len() < TRAY_BYTES / 2 => {
-                    encode_pickle(blob.as_bytes(), code);
-                }
-                Ok((blob, buffers)) => {
-                    let buffers = buffers.iter().map(Exported::view).collect::<PyResult<Vec<_>>>();
-                    let content = buffers.map(|buffers| (buffers, blob.as_bytes()));
-                    return self.send_alone(py, life, progress, ReplyKind::Pickled, content);
+        let mut code = std::mem::take(&mut progress.code);
+        code.clear();
+        match encode_result(py, life, value, &mut code) {
+            Ok(None) => {
+                if !progress.tray.push(&code) {
+                    self.send_part(py, life, progress);
+                    progress.tray.push(&code);
                 }
             }
-        } else if !large.is_empty() || code.len() > TRAY_BYTES {
-            let buffers: Vec<Exported> = large.iter().map(Exported::bytes).collect();
-            return self.send_alone(py, life, progress, ReplyKind::Coded, Ok((buffers, code)));
+            Ok(Some((kind, buffers))) => self.send_alone(py, life, progress, kind, Ok((buffers, &code))),
+            Err(error) => self.send_alone(py, life, progress, ReplyKind::Raised, Err(error)),
         }
-        if !progress.tray.push(code) {
-            self.send_part(py, life, progress);
-            progress.tray.push(code);
-        }
+        progress.code = code;
     }
 
     /// Send what the tray holds, and empty it.
@@ -189,6 +177,7 @@ impl WorkerCore {
     }
 
     /// Send the present task's end in a reply of its own, after what the tray holds.
+    #[expect(clippy::too_many_arguments, reason = "three of them are where we are")]
     fn send_alone(
         &self,
         py: Python<'_>,
@@ -208,6 +197,34 @@ impl WorkerCore {
         }
         progress.tray.begin(progress.position + 1);
     }
+}
+
+/// Code a result for the tray. What must travel by itself: its kind and its buffers, with the body in `code`.
+fn encode_result(
+    py: Python<'_>,
+    life: &Life<'_>,
+    value: &Bound<'_, PyAny>,
+    code: &mut Vec<u8>,
+) -> PyResult<Option<(ReplyKind, Vec<Exported>)>> {
+    let mut large = Vec::new();
+    if encode(value, code, &mut large) {
+        let fits = large.is_empty() && code.len() <= TRAY_BYTES;
+        return Ok(if fits {
+            None
+        } else {
+            Some((ReplyKind::Coded, large.iter().map(Exported::bytes).collect()))
+        });
+    }
+    code.clear();
+    let dumped = life.hooks.call_method1(intern!(py, "dump_result"), (value,))?;
+    let (blob, buffers): (Bound<'_, PyBytes>, Vec<Bound<'_, PyAny>>) = dumped.extract()?;
+    if buffers.is_empty() && blob.as_bytes().len() < TRAY_BYTES / 2 {
+        encode_pickle(blob.as_bytes(), code);
+        return Ok(None);
+    }
+    code.extend_from_slice(blob.as_bytes());
+    let buffers = buffers.iter().map(Exported::view).collect::<PyResult<Vec<_>>>()?;
+    Ok(Some((ReplyKind::Pickled, buffers)))
 }
 
 /// The next task of a batch, ready to run.
@@ -233,7 +250,7 @@ fn prepare_item<'py>(
                     Ok(Call { function, args, kwargs: None, context: job.context.clone() })
                 }
                 Arguments::Pickled(blob, buffers) => {
-                    function_of(py, life, Some(function), &blob, &buffers, &job.context)
+                    function_of(py, life, Some(function), (&blob, &buffers), &job.context)
                 }
             }
         }

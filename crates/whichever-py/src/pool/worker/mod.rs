@@ -335,7 +335,7 @@ impl WorkerCore {
                 Ok(Call { function, args, kwargs: None, context: job.context })
             }
             Arguments::Pickled(blob, buffers) => {
-                function_of(py, life, function, &blob, &buffers, &job.context)
+                function_of(py, life, function, (&blob, &buffers), &job.context)
             }
         }
     }
@@ -508,11 +508,10 @@ fn function_of<'py>(
     py: Python<'py>,
     life: &Life<'py>,
     function: Option<Bound<'py, PyAny>>,
-    blob: &Bound<'py, PyBytes>,
-    buffers: &Bound<'py, PyList>,
+    pickled: (&Bound<'py, PyBytes>, &Bound<'py, PyList>),
     context: &[u8],
 ) -> PyResult<Call<'py>> {
-    let loaded = life.hooks.call_method1(intern!(py, "load_call"), (blob, buffers))?;
+    let loaded = life.hooks.call_method1(intern!(py, "load_call"), pickled)?;
     let (carried, args, kwargs): (
         Option<Bound<'py, PyAny>>,
         Bound<'py, PyTuple>,
@@ -526,7 +525,8 @@ fn function_of<'py>(
 fn pieces(text: &str, most: usize) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
-        let cut = rest.floor_char_boundary(most.min(rest.len()));
+        let most = most.min(rest.len());
+        let cut = (0..=most).rev().find(|cut| rest.is_char_boundary(*cut)).unwrap_or(most);
         let (piece, left) = rest.split_at(cut);
         rest = left;
         (!piece.is_empty()).then_some(piece)
