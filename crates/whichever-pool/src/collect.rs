@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::crew::{Crew, Effect};
-use crate::slot::{Link, Phase};
+use crate::slot::{Flight, Link, Phase};
 use crate::task::{Broken, Cargo, Death, Ended, Loan, Storage, Task, Ticket};
 use crate::wire::{self, BODY_IN_ARENA, RECYCLE, Reply, ReplyKind, RequestHead, RequestKind};
 
@@ -78,12 +78,18 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     }
 
     /// A task has ended, well or not, or some of a batch have.
-    fn finish(&mut self, index: usize, news: News) {
+    fn finish(&mut self, index: usize, mut news: News) {
         let slot = &mut self.slots[index];
+        if let Some(flight) = slot.flights.front_mut() {
+            forget_early(flight, &mut news);
+        }
         if slot.flights.front().is_none_or(|flight| flight.position != news.position) {
             return;
         }
-        let count = u32::from(news.count).max(1);
+        let count = if news.kind == ReplyKind::Items { u32::from(news.count) } else { 1 };
+        if count == 0 {
+            return;
+        }
         let Some(task) = slot.pop_front(count) else { return };
         if news.recycle && slot.phase == Phase::Ready {
             slot.phase = Phase::Retiring;
@@ -209,15 +215,24 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         self.effects.push_back(Effect::Ended(death));
     }
 
-    /// Settle what a dead worker's batch had come to before it could be sent.
-    fn clear_tray(&mut self, index: usize) {
+    /// Settle what a batch has come to so far and has not sent: of a worker that is dead, or busy with a long task.
+    pub(crate) fn clear_tray(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         let Some(content) = slot.link.tray() else { return };
-        let left = slot.flights.front().filter(|flight| flight.position == content.first);
-        if left.is_some_and(|flight| flight.task.batch.is_some() && flight.task.count() >= content.count)
-            && let Some(task) = slot.pop_front(content.count)
-        {
-            self.settle(task, Ended::Items(content.codes));
+        let Some(flight) = slot.flights.front_mut() else { return };
+        let (taken, bytes) = flight
+            .early
+            .filter(|(first, ..)| *first == content.first)
+            .map_or((0, 0), |(_, count, bytes)| (count, bytes));
+        let fresh = content.count.saturating_sub(taken);
+        let expected = flight.task.batch.is_some() && flight.position == content.first + u64::from(taken);
+        if !expected || fresh == 0 || flight.task.count() < fresh {
+            return;
+        }
+        flight.early = Some((content.first, content.count, content.codes.len()));
+        let codes = content.codes.get(bytes..).unwrap_or_default().to_vec();
+        if let Some(task) = slot.pop_front(fresh) {
+            self.settle(task, Ended::Items(codes));
         }
     }
 
@@ -233,6 +248,19 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         } else {
             self.settle(task, Ended::Died(death.clone()));
         }
+    }
+}
+
+/// Take off a part what was taken from the tray before it was sent.
+fn forget_early<T>(flight: &mut Flight<T>, news: &mut News) {
+    let Some((first, count, bytes)) = flight.early.filter(|(first, ..)| *first == news.position) else {
+        return;
+    };
+    flight.early = None;
+    if news.kind == ReplyKind::Items && u32::from(news.count) >= count && bytes <= news.cargo.body.len() {
+        news.position = first + u64::from(count);
+        news.count -= u16::try_from(count).unwrap_or(news.count);
+        news.cargo.body.drain(..bytes);
     }
 }
 

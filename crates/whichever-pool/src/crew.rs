@@ -264,7 +264,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         slot.held += count as usize;
         slot.lend(&task);
         task.ticket.place(Some((slot.token, position)));
-        slot.flights.push_back(Flight { position, task, kill_at_ns: 0 });
+        slot.flights.push_back(Flight { position, task, early: None, kill_at_ns: 0 });
         if self.limits.tasks_per_worker.is_some_and(|most| slot.given >= most) {
             slot.phase = Phase::Retiring;
         }

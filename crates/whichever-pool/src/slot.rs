@@ -29,7 +29,7 @@ pub trait Link: Send {
     fn kill(&self);
     /// Learn the worker's process id, and where its tray lies.
     fn meet(&mut self, pid: u32, tray: u64);
-    /// What a worker that has ended left in its tray.
+    /// What lies in the worker's tray.
     fn tray(&self) -> Option<TrayContent>;
 }
 
@@ -52,6 +52,8 @@ pub(crate) struct Flight<T> {
     pub(crate) position: u64,
     /// What has not ended of it.
     pub(crate) task: Task<T>,
+    /// What was taken from the tray before it was sent: position of the tray's first, how many, their bytes.
+    pub(crate) early: Option<(u64, u32, usize)>,
     /// When its stop escalates from an exception to a kill; 0 while it is not being stopped.
     pub(crate) kill_at_ns: u64,
 }
@@ -86,6 +88,8 @@ pub(crate) struct Slot<T, L> {
     pub(crate) given: u64,
     /// The last position taken back that it has not answered yet: until then it gets nothing.
     pub(crate) revoked_to: Option<u64>,
+    /// The task that ran when its tray was last looked into.
+    pub(crate) peeked: u64,
     /// Something was pushed since it was last woken.
     pub(crate) unwoken: bool,
 }
@@ -106,6 +110,7 @@ impl<T, L: Link> Slot<T, L> {
             storage,
             given: 0,
             revoked_to: None,
+            peeked: 0,
             unwoken: false,
         }
     }

@@ -6,15 +6,39 @@ use crate::task::{Ended, Ticket, Why};
 
 /// A task that keeps others waiting behind it this long loses them to an idle worker.
 const STEAL_AFTER_NS: u64 = 300_000;
+/// Results that wait in a tray behind a task longer than this are fetched.
+const PEEK_AFTER_NS: u64 = 1_000_000;
 /// From the exception in a task to the end of its worker.
 pub const GRACE_NS: u64 = 300_000_000;
 
 impl<T: Ticket, L: Link> Crew<T, L> {
     /// Do what is due: steal for idle workers, stop tasks that ran out of time. Returns when to look again.
     pub fn supervise(&mut self, now_ns: u64) -> Option<u64> {
+        let peek = self.peek(now_ns);
         let steal = self.steal(now_ns);
         let stops = self.slots.iter_mut().filter_map(|slot| check_time(slot, now_ns)).min();
-        [steal, stops].into_iter().flatten().min()
+        [peek, steal, stops].into_iter().flatten().min()
+    }
+
+    /// Take results of batches that wait behind a task that takes long.
+    fn peek(&mut self, now_ns: u64) -> Option<u64> {
+        let mut look_again = None;
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            let is_batch = slot.flights.front().is_some_and(|flight| flight.task.batch.is_some());
+            let (running, since_ns) = slot.link.running();
+            if !is_batch || running == 0 || slot.peeked == running {
+                continue;
+            }
+            let due_ns = since_ns.saturating_add(PEEK_AFTER_NS);
+            if now_ns < due_ns {
+                look_again = Some(look_again.unwrap_or(u64::MAX).min(due_ns));
+                continue;
+            }
+            slot.peeked = running;
+            self.clear_tray(index);
+        }
+        look_again
     }
 
     /// Give an idle worker the later half of what waits behind a task that takes long.
@@ -28,7 +52,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             let slot = &self.slots[index];
             let Some(last) = slot.flights.back().map(|flight| flight.end() - 1) else { continue };
             let (running, since_ns) = slot.link.running();
-            if slot.held < 2 || slot.revoked_to.is_some() || running >= last {
+            if slot.held < 2 || running >= last {
                 continue;
             }
             let due_ns = since_ns.saturating_add(STEAL_AFTER_NS);
@@ -43,6 +67,9 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     }
 
     /// Take back every task from `position` on that has not started.
+    ///
+    /// May be called again before the worker has answered: since it was given nothing meanwhile, all that it was told not
+    /// to start lies behind what it still holds.
     fn take_back(&mut self, index: usize, position: u64) {
         let slot = &mut self.slots[index];
         let running = slot.link.revoke_from(position);
@@ -93,7 +120,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         let (running, _) = slot.link.running();
         if running == position {
             begin_stop(flight, &slot.link, now_ns);
-        } else if slot.revoked_to.is_none() {
+        } else {
             self.take_back(index, position);
             let slot = &mut self.slots[index];
             let flight = slot.flights.iter_mut().find(|flight| flight.position == position);
@@ -114,9 +141,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             for flight in &mut slot.flights {
                 flight.task.stopping = Some(Why::Cancelled);
             }
-            if slot.revoked_to.is_none() {
-                self.take_back(index, first);
-            }
+            self.take_back(index, first);
             let slot = &mut self.slots[index];
             if let Some(flight) = slot.flights.front_mut() {
                 begin_stop(flight, &slot.link, now_ns);
@@ -131,9 +156,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             let slot = &mut self.slots[index];
             let (running, _) = slot.link.running();
             let Some(position) = slot.first_after(running, |_| true) else { continue };
-            if slot.revoked_to.is_none() {
-                self.take_back(index, position);
-            }
+            self.take_back(index, position);
         }
         let coming = self.hiring + self.slots.iter().filter(|slot| slot.phase == Phase::Hired).count();
         for task in self.pending.split_off(coming.min(self.pending.len())) {

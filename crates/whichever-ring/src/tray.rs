@@ -112,9 +112,22 @@ pub struct TrayContent {
     pub codes: Vec<u8>,
 }
 
-/// Read the tray of a worker that has ended. None when it is empty or makes no sense.
+/// Read a worker's tray, while it lives or after. None when it is empty, was emptied meanwhile, or makes no sense.
 #[must_use]
 pub fn read_tray(file: &SharedFile, offset: u64) -> Option<TrayContent> {
+    let (first, count, bytes) = read_words(file, offset)?;
+    if count == 0 || offset.checked_add(bytes)? > file.len().ok()? {
+        return None;
+    }
+    let mut codes = vec![0; usize::try_from(bytes).ok()?];
+    file.read_at(&mut codes, offset + WORDS as u64).ok()?;
+    // Codes are only appended, and no two batches begin at the same position: what was read belongs together if the
+    // tray still has the same beginning.
+    let (first_after, count_after, _) = read_words(file, offset)?;
+    (first_after == first && count_after >= count).then_some(TrayContent { first, count, codes })
+}
+
+fn read_words(file: &SharedFile, offset: u64) -> Option<(u64, u32, u64)> {
     let mut words = [0; WORDS];
     file.read_at(&mut words, offset).ok()?;
     let [first, packed] = [0, 8].map(|at| {
@@ -122,13 +135,7 @@ pub fn read_tray(file: &SharedFile, offset: u64) -> Option<TrayContent> {
         word.copy_from_slice(&words[at..at + 8]);
         u64::from_ne_bytes(word)
     });
-    let (count, bytes) = (u32::try_from(packed >> 32).ok()?, packed & u64::from(u32::MAX));
-    if count == 0 || offset.checked_add(bytes)? > file.len().ok()? {
-        return None;
-    }
-    let mut codes = vec![0; usize::try_from(bytes).ok()?];
-    file.read_at(&mut codes, offset + WORDS as u64).ok()?;
-    Some(TrayContent { first, count, codes })
+    Some((first, u32::try_from(packed >> 32).ok()?, packed & u64::from(u32::MAX)))
 }
 
 #[cfg(all(test, target_os = "linux"))]
