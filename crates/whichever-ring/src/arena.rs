@@ -4,6 +4,7 @@
 //! freed. Fresh memory is written through the file, so that running out of it is an error and no signal; warm memory is
 //! copied to, which is several times faster.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +23,8 @@ const MOST_IDLE: u64 = 1 << 30;
 const IDLE_SHARE: u64 = 8;
 /// From this length on a fresh range must fit into what memory is available. Below, asking would cost more than it tells.
 const CHECKED_LEN: u64 = 64 << 20;
+/// Copies from this length on map their pages beforehand.
+const POPULATED_LEN: usize = 256 << 10;
 /// The file grows in steps of this, which costs no memory and saves calls.
 const GROWTH: u64 = 64 << 20;
 
@@ -108,6 +111,8 @@ struct Books {
     ranges: Ranges,
     /// The file's length as we last set it.
     file_bytes: u64,
+    /// How much of a range was mapped for copying, by its offset.
+    mapped: HashMap<u64, u64>,
 }
 
 impl Arena {
@@ -140,7 +145,7 @@ impl Arena {
         let mapping = map_span(&file, span)?;
         mapping.leave_out_of_dumps();
         let ranges = Ranges::new(page_size() as u64, mapping.len() as u64);
-        Ok(Self { file, mapping, idle_cap, books: Mutex::new(Books { ranges, file_bytes: 0 }) })
+        Ok(Self { file, mapping, idle_cap, books: Mutex::new(Books { ranges, file_bytes: 0, mapped: HashMap::new() }) })
     }
 
     /// The file, to be sent to those who read.
@@ -196,7 +201,7 @@ impl Arena {
         let offset = range.offset;
         let (at, len) = (at as u64, bytes.len() as u64);
         let present = self.lock().ranges.begin_fill(offset, at, len).ok_or(io::ErrorKind::InvalidInput)?;
-        let written = self.write(offset + at, bytes, present);
+        let written = self.write(offset, offset + at, bytes, present);
         let end = if written.is_ok() { at + len } else { at };
         self.lock().ranges.end_fill(offset, at, end);
         written
@@ -240,17 +245,30 @@ impl Arena {
 
     /// Write bytes of a range that is being filled: the `present` first ones where they are, the rest through the file,
     /// which makes memory without clearing it first and tells when there is none.
-    fn write(&self, place: u64, bytes: &[u8], present: u64) -> io::Result<()> {
+    fn write(&self, range: u64, place: u64, bytes: &[u8], present: u64) -> io::Result<()> {
         let present = usize::try_from(present).map_err(|_| io::ErrorKind::InvalidInput)?;
         let (copied, written) = bytes.split_at(present);
         if !copied.is_empty() {
             let offset = usize::try_from(place).map_err(|_| io::ErrorKind::InvalidInput)?;
+            if copied.len() >= POPULATED_LEN && self.note_mapped(range, place + present as u64 - range) {
+                // Maps many pages at a time, where each first touch would cost a fault of its own.
+                self.mapping.populate(offset, copied.len());
+            }
             // SAFETY: 1. `begin_fill` has reserved these bytes: no other thread fills them, and the range is not given
             //            back. Readers look at a range once it was filled and sent, which is their own duty.
             //         2. the file was grown to the end of the range before it was given out, and never shrinks.
             unsafe { self.mapping.copy_in(offset, copied) };
         }
         if written.is_empty() { Ok(()) } else { self.file.write_at(written, place + present as u64) }
+    }
+
+    /// Remember that the range is mapped up to `end`; true when it was not before.
+    fn note_mapped(&self, range: u64, end: u64) -> bool {
+        let mut books = self.lock();
+        let mapped = books.mapped.entry(range).or_insert(0);
+        let is_new = *mapped < end;
+        *mapped = end.max(*mapped);
+        is_new
     }
 
     /// Refuse what the machine cannot hold, after giving back what lies warm.
@@ -284,7 +302,9 @@ impl Arena {
         for extent in surplus {
             // Refused, the memory stays where it is and is written over when the range is used again.
             let _ = self.file.release(extent.offset, extent.len);
-            self.lock().ranges.note_empty(extent);
+            let mut books = self.lock();
+            books.mapped.remove(&extent.offset);
+            books.ranges.note_empty(extent);
         }
     }
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import pickletools
 import signal as signals
 import sys
 import threading
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
 _REMEMBERED = 64  # ended workers whose last words may still be asked for
+_LOOKS = 4  # of a pool's first payloads, for the modules that workers should have from the start
+_LOOK_BYTES = 64 * 1024  # longer payloads are not searched
 _JOIN_SECONDS = 1.0  # for a process whose end was seen already
 
 
@@ -60,6 +63,7 @@ class Host:
         self._ended: OrderedDict[int, tuple[int | None, str | None]] = OrderedDict()
         self._lock = threading.Lock()
         self._modules: set[str] = set()
+        self._looks = _LOOKS
         self.ending = False
 
     def hire(self, fds: tuple[int, int, int, int]) -> int:
@@ -169,7 +173,11 @@ class Host:
         self, fn: Callable[..., Any] | None, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
     ) -> tuple[bytes, list[memoryview]]:
         """Pickle a call."""
-        return cargo.dump_call(fn, args, kwargs or {}, running_modules())
+        blob, buffers = cargo.dump_call(fn, args, kwargs or {}, running_modules())
+        if self._looks:
+            self._looks -= 1
+            self._modules |= _named_modules(blob)
+        return blob, buffers
 
     def dump_function(self, fn: Callable[..., Any]) -> tuple[bytes, bool, object]:
         """Pickle a function; say whether it may be remembered, and what to compare before it is used again."""
@@ -210,6 +218,20 @@ class Host:
         failure = RemoteError(f"{kind.__module__}.{kind.__qualname__}", text, str(error.__cause__))
         failure.__cause__ = error
         return failure
+
+
+def _named_modules(blob: bytes) -> set[str]:
+    """Return the modules that a pickle names, which whoever loads it imports."""
+    if len(blob) > _LOOK_BYTES:
+        return set()
+    names: set[str] = set()
+    texts = ["", ""]
+    for opcode, argument, _ in pickletools.genops(blob):
+        if opcode.name == "STACK_GLOBAL":
+            names.add(texts[-2])
+        elif isinstance(argument, str):
+            texts = [texts[-1], argument]
+    return {name for name in names if name in sys.modules}
 
 
 def _signal_name(number: int) -> str:
