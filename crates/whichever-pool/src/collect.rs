@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::crew::{Crew, Effect};
+use crate::crew::{Crew, Effect, Word};
 use crate::slot::{Flight, Link, Phase};
 use crate::task::{Broken, Cargo, Death, Ended, Loan, Storage, Task, Ticket};
 use crate::wire::{self, BODY_IN_ARENA, RECYCLE, Reply, ReplyKind, RequestHead, RequestKind};
@@ -47,8 +47,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     fn hear(&mut self, index: usize, news: News) {
         match news.kind {
             ReplyKind::Ready => self.welcome(index, news.position, news.number),
-            ReplyKind::Say => self.effects.push_back(Effect::Say(news.position, news.cargo.body)),
-            ReplyKind::Log => self.effects.push_back(Effect::Log(news.cargo.body)),
+            ReplyKind::Say => self.words.push_back(Word::Say(news.position, news.cargo.body)),
+            ReplyKind::Log => self.words.push_back(Word::Log(news.cargo.body)),
             ReplyKind::Free => {
                 for offset in wire::offsets(&news.cargo.body) {
                     if self.slots[index].lent.remove(&offset) {
@@ -113,7 +113,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             }
             _ => Ended::Value(news.cargo),
         };
-        self.settle(task, ended);
+        self.conclude(task, ended);
     }
 
     /// Tasks that were taken back have been passed over, up to `last`.
@@ -232,7 +232,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         flight.early = Some((content.first, content.count, content.codes.len()));
         let codes = content.codes.get(bytes..).unwrap_or_default().to_vec();
         if let Some(task) = slot.pop_front(fresh) {
-            self.settle(task, Ended::Items(codes));
+            self.conclude(task, Ended::Items(codes));
         }
     }
 
@@ -246,7 +246,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             task.ticket.place(None);
             self.pending.push_front(task);
         } else {
-            self.settle(task, Ended::Died(death.clone()));
+            self.conclude(task, Ended::Died(death.clone()));
         }
     }
 }

@@ -49,14 +49,42 @@ pub enum Effect<T> {
     Hire,
     /// Somebody wants to be told that this task has ended.
     Notify(T),
-    /// A task printed this to stream 1 or 2.
-    Say(u64, Vec<u8>),
-    /// A task logged this.
-    Log(Vec<u8>),
     /// This worker has ended: let go of its socket.
     Ended(Death),
     /// Kill this worker by its socket: its process id is not known yet.
     HangUp(u64),
+}
+
+/// What tasks printed and logged, and the ends that came after it: to be delivered in this order.
+pub enum Word<T> {
+    /// A task printed this to stream 1 or 2.
+    Say(u64, Vec<u8>),
+    /// A task logged this.
+    Log(Vec<u8>),
+    /// A task ended so; to be given back to `told`.
+    Settle(Task<T>, Ended),
+}
+
+/// What the holder of a pool has to do.
+pub struct Work<T> {
+    /// In any order, by any thread.
+    pub effects: VecDeque<Effect<T>>,
+    /// In this order. When there are any, nobody else gets some before `told` was called.
+    pub words: VecDeque<Word<T>>,
+}
+
+impl<T> Work<T> {
+    /// Nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { effects: VecDeque::new(), words: VecDeque::new() }
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.effects.is_empty() && self.words.is_empty()
+    }
 }
 
 pub(crate) struct Function {
@@ -87,6 +115,9 @@ pub struct Crew<T, L> {
     /// Tasks that someone else copies into the arena now.
     pub(crate) loading: usize,
     pub(crate) effects: VecDeque<Effect<T>>,
+    pub(crate) words: VecDeque<Word<T>>,
+    /// Somebody delivers words now.
+    telling: bool,
     pub(crate) broken: Option<Arc<Broken>>,
     /// A task has ended since somebody last looked.
     pub(crate) settled: bool,
@@ -112,6 +143,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             start_failures: 0,
             loading: 0,
             effects: VecDeque::new(),
+            words: VecDeque::new(),
+            telling: false,
             broken: None,
             settled: false,
             closing: false,
@@ -398,21 +431,44 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         }
     }
 
+    /// Settle a task that a worker has ended; after what was printed and logged before.
+    pub(crate) fn conclude(&mut self, task: Task<T>, ended: Ended) {
+        if self.telling || !self.words.is_empty() {
+            self.words.push_back(Word::Settle(task, ended));
+        } else {
+            self.settle(task, ended);
+        }
+    }
+
     /// What is left for the holder to do.
-    pub fn take_effects(&mut self) -> VecDeque<Effect<T>> {
-        std::mem::take(&mut self.effects)
+    pub fn take_work(&mut self) -> Work<T> {
+        let words = if self.telling { VecDeque::new() } else { std::mem::take(&mut self.words) };
+        self.telling |= !words.is_empty();
+        Work { effects: std::mem::take(&mut self.effects), words }
+    }
+
+    /// The words that were taken are delivered, up to these ends.
+    pub fn told(&mut self, ends: Vec<(Task<T>, Ended)>) {
+        for (task, ended) in ends {
+            self.settle(task, ended);
+        }
+        self.telling = false;
     }
 
     /// Whether something is left for the holder to do.
     #[must_use]
-    pub fn has_effects(&self) -> bool {
-        !self.effects.is_empty()
+    pub fn has_work(&self) -> bool {
+        !self.effects.is_empty() || !self.telling && !self.words.is_empty()
     }
 
     /// Whether tasks wait, run, or workers are on their way in or out.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        !self.pending.is_empty() || self.loading > 0 || self.slots.iter().any(|slot| !slot.flights.is_empty())
+        let is_telling = self.telling || !self.words.is_empty();
+        is_telling
+            || !self.pending.is_empty()
+            || self.loading > 0
+            || self.slots.iter().any(|slot| slot.held > 0)
     }
 
     /// Whether any worker is there or on its way.

@@ -7,7 +7,6 @@
 //!
 //! Nothing here waits while the lock is held, and nobody who holds the lock waits for Python.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use std::time::Duration;
 use whichever_ring::{Arena, Page, Spin, Wait};
 use whichever_sys::monotonic_ns;
 
-use crate::crew::{Crew, Effect};
+use crate::crew::{Crew, Effect, Work};
 use crate::slot::Link;
 use crate::task::{Death, Task, Ticket};
 
@@ -35,7 +34,7 @@ pub enum Waited<T> {
     /// A signal may have arrived: look, then wait again.
     Interrupted,
     /// There is work for whoever may use Python: do it, then wait again.
-    Work(VecDeque<Effect<T>>),
+    Work(Work<T>),
 }
 
 struct State<T, L> {
@@ -46,6 +45,7 @@ struct State<T, L> {
     /// Tasks that somebody wants to be told of.
     listeners: usize,
     touched_ns: u64,
+    stopped: bool,
 }
 
 /// A pool that any number of threads use at once.
@@ -71,7 +71,15 @@ impl<T: Ticket, L: Link> Hub<T, L> {
     #[must_use]
     pub fn new(crew: Crew<T, L>, page: Page) -> Self {
         let arena = Arc::clone(&crew.arena);
-        let state = State { crew, led: false, followers: 0, deaths: Vec::new(), listeners: 0, touched_ns: 0 };
+        let state = State {
+            crew,
+            led: false,
+            followers: 0,
+            deaths: Vec::new(),
+            listeners: 0,
+            touched_ns: 0,
+            stopped: false,
+        };
         Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -101,13 +109,13 @@ impl<T: Ticket, L: Link> Hub<T, L> {
     /// Look at the pool, or change it, under its lock; then hand out what can be.
     ///
     /// Returns what the caller has to do with Python.
-    pub fn with<R>(&self, change: impl FnOnce(&mut Crew<T, L>) -> R) -> (R, VecDeque<Effect<T>>) {
+    pub fn with<R>(&self, change: impl FnOnce(&mut Crew<T, L>) -> R) -> (R, Work<T>) {
         let mut state = self.lock();
         let result = change(&mut state.crew);
         let mut state = self.supply(state);
-        let effects = self.tell(&mut state);
+        let work = self.tell(&mut state);
         self.poke(&mut state);
-        (result, effects)
+        (result, work)
     }
 
     /// Look at the pool under its lock.
@@ -116,7 +124,7 @@ impl<T: Ticket, L: Link> Hub<T, L> {
     }
 
     /// Take tasks in and hand out what can be. Returns what the caller has to do with Python.
-    pub fn submit(&self, tasks: impl IntoIterator<Item = Task<T>>) -> VecDeque<Effect<T>> {
+    pub fn submit(&self, tasks: impl IntoIterator<Item = Task<T>>) -> Work<T> {
         let mut state = self.lock();
         state.touched_ns = monotonic_ns();
         for task in tasks {
@@ -127,7 +135,7 @@ impl<T: Ticket, L: Link> Hub<T, L> {
             self.announce(&mut state);
         }
         let mut state = self.supply(state);
-        if state.crew.has_effects() { self.tell(&mut state) } else { VecDeque::new() }
+        if state.crew.has_work() { self.tell(&mut state) } else { Work::none() }
     }
 
     /// Somebody wants to be told of one task more.
@@ -155,6 +163,13 @@ impl<T: Ticket, L: Link> Hub<T, L> {
     /// Let followers and the leader look again: something they wait for may have changed.
     pub fn nudge(&self) {
         let mut state = self.lock();
+        self.poke(&mut state);
+    }
+
+    /// End the pump, whatever is left.
+    pub fn stop_pump(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
         self.poke(&mut state);
     }
 
@@ -218,7 +233,7 @@ impl<T: Ticket, L: Link> Hub<T, L> {
             let now_ns = monotonic_ns();
             state.touched_ns = now_ns;
             self.announce(&mut state);
-            if state.crew.has_effects() {
+            if state.crew.has_work() {
                 return Waited::Work(self.tell(&mut state));
             }
             if done(&state.crew) {
@@ -264,12 +279,12 @@ impl<T: Ticket, L: Link> Hub<T, L> {
         }
     }
 
-    fn tell(&self, state: &mut Guard<'_, T, L>) -> VecDeque<Effect<T>> {
-        let effects = state.crew.take_effects();
-        let told = effects.iter().filter(|effect| matches!(effect, Effect::Notify(_))).count();
+    fn tell(&self, state: &mut Guard<'_, T, L>) -> Work<T> {
+        let work = state.crew.take_work();
+        let told = work.effects.iter().filter(|effect| matches!(effect, Effect::Notify(_))).count();
         state.listeners = state.listeners.saturating_sub(told);
         self.leave(state);
-        effects
+        work
     }
 
     fn follow<'a>(
@@ -318,19 +333,19 @@ impl<T: Ticket, L: Link> Hub<T, L> {
     }
 
     /// Be the pump: lead while no caller does, until the pool is over. `act` does what needs Python.
-    pub fn pump(&self, act: &dyn Fn(VecDeque<Effect<T>>)) {
+    pub fn pump(&self, act: &dyn Fn(Work<T>)) {
         let mut state = self.lock();
-        while !(state.crew.is_over() && state.deaths.is_empty()) {
+        while !(state.stopped || state.crew.is_over() && state.deaths.is_empty()) {
             if state.led || self.callers.load(Ordering::SeqCst) > 0 || is_watched(&state) {
                 (state, _) = self.wanted.wait_timeout(state, WATCH).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             let next_ns;
             (state, next_ns) = self.advance(state);
-            if state.crew.has_effects() {
-                let effects = self.tell(&mut state);
+            if state.crew.has_work() {
+                let work = self.tell(&mut state);
                 drop(state);
-                act(effects);
+                act(work);
                 state = self.lock();
                 continue;
             }
@@ -344,5 +359,5 @@ impl<T: Ticket, L: Link> Hub<T, L> {
 fn is_watched<T: Ticket, L: Link>(state: &State<T, L>) -> bool {
     let away_ns = monotonic_ns().saturating_sub(state.touched_ns);
     let patience_ns = if state.crew.is_busy() { WATCH.as_nanos() as u64 } else { QUIET_NS };
-    state.listeners == 0 && away_ns < patience_ns && !state.crew.has_effects() && state.deaths.is_empty()
+    state.listeners == 0 && away_ns < patience_ns && !state.crew.has_work() && state.deaths.is_empty()
 }

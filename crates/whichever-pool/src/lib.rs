@@ -17,7 +17,7 @@ mod warden;
 pub mod wire;
 
 pub use collect::describe;
-pub use crew::{Crew, Effect, Limits};
+pub use crew::{Crew, Effect, Limits, Word, Work};
 pub use hub::{Hub, Waited};
 pub use ring_link::RingLink;
 pub use slot::Link;

@@ -145,7 +145,12 @@ impl Arena {
         let mapping = map_span(&file, span)?;
         mapping.leave_out_of_dumps();
         let ranges = Ranges::new(page_size() as u64, mapping.len() as u64);
-        Ok(Self { file, mapping, idle_cap, books: Mutex::new(Books { ranges, file_bytes: 0, mapped: HashMap::new() }) })
+        Ok(Self {
+            file,
+            mapping,
+            idle_cap,
+            books: Mutex::new(Books { ranges, file_bytes: 0, mapped: HashMap::new() }),
+        })
     }
 
     /// The file, to be sent to those who read.

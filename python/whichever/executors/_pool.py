@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import threading
@@ -86,7 +85,7 @@ class ProcessPool(futures.Executor):
         self._core = _core.PoolCore(self._host, new_future(), workers, max_tasks_per_child)
         self._finalizer = weakref.finalize(self, _abandon, self._core)
         self._finalizer.atexit = False  # what is open at exit is joined: see `_end_all`
-        _open_pools.add(self)
+        _keep(self._core, self._host)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Hand in a task: ``fn(*args, **kwargs)``, run in a worker process.
@@ -206,8 +205,9 @@ class ProcessPool(futures.Executor):
             try:
                 core.wait_gone()
             except KeyboardInterrupt:
-                self._kill()
+                _kill(core)
                 raise
+            core.end()
         self._finalizer.detach()
 
     def terminate_workers(self) -> None:
@@ -218,11 +218,7 @@ class ProcessPool(futures.Executor):
         """Kill the workers and end the pool now. Tasks that have not ended fail."""
         if not self._core.is_foreign():
             self._core.close(cancel_futures=True)
-            self._kill()
-
-    def _kill(self) -> None:
-        self._core.kill("the pool was ended while the task had not")
-        self._core.wait_gone(_GRACE_SECONDS)
+            _kill(self._core)
 
     def warm_up(self) -> None:
         """Start all workers now instead of when tasks need them."""
@@ -312,7 +308,19 @@ def _check_tasks_per_child(limit: int | None, context: BaseContext | None) -> No
         raise ValueError(msg)
 
 
-_open_pools: weakref.WeakSet[ProcessPool] = weakref.WeakSet()
+_open: list[tuple[_core.PoolCore, Host]] = []
+"""Pools that may have workers, whether anybody still holds them or not."""
+
+
+def _keep(core: _core.PoolCore, host: Host) -> None:
+    _open[:] = [kept for kept in _open if not kept[0].is_over()]
+    _open.append((core, host))
+
+
+def _kill(core: _core.PoolCore) -> None:
+    core.kill("the pool was ended while the task had not")
+    core.wait_gone(_GRACE_SECONDS)
+    core.end()
 
 
 def _abandon(core: _core.PoolCore) -> None:
@@ -323,16 +331,24 @@ def _abandon(core: _core.PoolCore) -> None:
 
 def _end_all() -> None:
     """End the pools that are open when the interpreter does; Ctrl-C was a wish to end now."""
+    for _, host in _open:
+        host.ending = True
     interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-    for pool in list(_open_pools):
-        pool._host.ending = True  # noqa: SLF001 - this module's own class
+    for core, _ in _open:
+        if core.is_foreign():
+            continue
+        core.close(cancel_futures=interrupted)
+        try:
+            if not interrupted:
+                core.wait_gone()
+        except KeyboardInterrupt:
+            interrupted = True
         if interrupted:
-            pool.kill_workers()
-        else:
-            with contextlib.suppress(KeyboardInterrupt):
-                pool.shutdown()
+            _kill(core)
+        core.end()
+    _open.clear()
 
 
 # As the standard executors: before the interpreter's own threads are joined, or a callback's thread would wait for us.
 threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001
-os.register_at_fork(after_in_child=_open_pools.clear)
+os.register_at_fork(after_in_child=_open.clear)

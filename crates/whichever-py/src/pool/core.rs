@@ -186,6 +186,16 @@ impl PoolCore {
         self.shared.act(py, effects);
     }
 
+    /// Stop the pool's thread and wait for its end. What is still under way is not looked after any more.
+    fn end(&self, py: Python<'_>) {
+        self.shared.join_pump(py);
+    }
+
+    /// Whether nothing is left of a pool that was closed.
+    fn is_over(&self) -> bool {
+        self.shared.is_foreign() || self.shared.hub().look(|crew| crew.is_over())
+    }
+
     /// Start all workers now.
     fn warm_up(&self, py: Python<'_>) {
         let ((), effects) = self.shared.hub().with(|crew| crew.hire_all());

@@ -3,13 +3,16 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
 
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
-use whichever_pool::{Cargo, Crew, Death, Effect, Ended, Hub, Limits, RingLink, Storage, Ticket, Why};
+use whichever_pool::{
+    Cargo, Crew, Death, Effect, Ended, Hub, Limits, RingLink, Storage, Task, Ticket, Why, Word, Work,
+};
 use whichever_ring::{DEFAULT_CAPACITY, create_link, create_page};
 use whichever_sys::{SharedFile, monotonic_ns};
 
@@ -61,6 +64,7 @@ pub(super) struct Shared {
     page: SharedFile,
     host: Py<PyAny>,
     born: u32,
+    pump: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Shared {
@@ -68,15 +72,20 @@ impl Shared {
         let arena = Arc::clone(arena()?);
         let (page, bells) = create_page()?;
         let hub = Hub::new(Crew::new(limits, arena), bells);
-        let shared = Arc::new(Self { hub, page, host, born: forks() });
+        let shared = Arc::new(Self { hub, page, host, born: forks(), pump: Mutex::default() });
         let pump = Arc::clone(&shared);
-        py.detach(|| {
+        let handle = py.detach(|| {
             let _blocked = whichever_sys::SignalsBlocked::new();
-            std::thread::Builder::new()
-                .name("whichever-pump".to_owned())
-                .stack_size(512 * 1024)
-                .spawn(move || pump.hub.pump(&|effects| Python::attach(|py| pump.act(py, effects))))
+            std::thread::Builder::new().name("whichever-pump".to_owned()).stack_size(512 * 1024).spawn(
+                move || {
+                    // Nobody is left to be told when the interpreter ends: whoever ends it stops the pump before.
+                    pump.hub.pump(&|work| {
+                        let _ended = Python::try_attach(|py| pump.act(py, work));
+                    });
+                },
+            )
         })?;
+        *shared.pump.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
         Ok(shared)
     }
 
@@ -102,13 +111,50 @@ impl Shared {
         Ok(())
     }
 
+    /// Stop the pump and wait until its thread has ended, unless that thread asks.
+    pub(super) fn join_pump(&self, py: Python<'_>) {
+        self.hub.stop_pump();
+        let handle = self.pump.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(handle) = handle.filter(|handle| handle.thread().id() != std::thread::current().id()) {
+            // A pump that panicked has ended too.
+            drop(py.detach(|| handle.join()));
+        }
+    }
+
     /// Do what needs Python. Errors of callbacks are nobody's: they are reported and dropped.
-    pub(super) fn act(self: &Arc<Self>, py: Python<'_>, effects: VecDeque<Effect<Target>>) {
-        for effect in effects {
+    pub(super) fn act(self: &Arc<Self>, py: Python<'_>, work: Work<Target>) {
+        for effect in work.effects {
             if let Err(error) = self.act_one(py, effect) {
                 error.write_unraisable(py, None);
             }
         }
+        if !work.words.is_empty() {
+            let ends = self.deliver(py, work.words);
+            let ((), more) = self.hub.with(|crew| crew.told(ends));
+            self.act(py, more);
+        }
+    }
+
+    /// Deliver what tasks printed and logged; returns the ends that came after it.
+    fn deliver(&self, py: Python<'_>, words: VecDeque<Word<Target>>) -> Vec<(Task<Target>, Ended)> {
+        let host = self.host(py);
+        let mut ends = Vec::new();
+        for word in words {
+            let done = match word {
+                Word::Say(stream, text) => {
+                    host.call_method1(intern!(py, "say"), (stream, PyBytes::new(py, &text)))
+                }
+                Word::Log(record) => host.call_method1(intern!(py, "log"), (PyBytes::new(py, &record),)),
+                Word::Settle(task, ended) => {
+                    ends.push((task, ended));
+                    continue;
+                }
+            };
+            if let Err(error) = done {
+                error.write_unraisable(py, None);
+            }
+        }
+        ends
     }
 
     fn act_one(self: &Arc<Self>, py: Python<'_>, effect: Effect<Target>) -> PyResult<()> {
@@ -127,12 +173,6 @@ impl Shared {
                 }
             }
             Effect::Notify(Target::Items(..)) => {}
-            Effect::Say(stream, text) => {
-                host.call_method1(intern!(py, "say"), (stream, PyBytes::new(py, &text)))?;
-            }
-            Effect::Log(record) => {
-                host.call_method1(intern!(py, "log"), (PyBytes::new(py, &record),))?;
-            }
             Effect::Ended(death) => {
                 host.call_method1(intern!(py, "ended"), (death.token,))?;
             }

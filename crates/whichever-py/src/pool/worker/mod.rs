@@ -1,6 +1,7 @@
 //! `_core.WorkerCore`: the worker's side. Takes requests, runs tasks, sends what they leave.
 
 mod batch;
+mod context;
 
 use std::collections::HashMap;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -22,6 +23,7 @@ use whichever_ring::{
 use whichever_sys::{SharedFile, monotonic_ns, resident_bytes};
 
 use self::batch::{BatchJob, Pace};
+use self::context::Contexts;
 use super::codec::{Decoder, encode};
 use super::memory::{Exported, Slab, read_bytes};
 use super::process::forks;
@@ -91,6 +93,7 @@ struct Life<'py> {
     measured_ns: u64,
     forks: u32,
     pace: Pace,
+    contexts: Contexts,
 }
 
 #[pymethods]
@@ -129,6 +132,7 @@ impl WorkerCore {
             measured_ns: 0,
             forks: forks(),
             pace: Pace::default(),
+            contexts: Contexts::new(py)?,
         };
         let mut spin = Spin::new();
         loop {
@@ -465,7 +469,7 @@ struct Call<'py> {
 impl<'py> Call<'py> {
     fn run(self, py: Python<'py>, life: &Life<'py>) -> PyResult<Bound<'py, PyAny>> {
         if self.context.is_empty() {
-            return self.function.call(self.args, self.kwargs.as_ref());
+            return life.contexts.within(py, || self.function.call(self.args, self.kwargs.as_ref()));
         }
         let context = PyBytes::new(py, &self.context);
         life.hooks.call_method1(intern!(py, "run"), (context, self.function, self.args, self.kwargs))
