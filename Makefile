@@ -6,6 +6,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+RIVALS ?= .venv-rivals
+EXTRAS ?= dev
 ARGS ?=
 VERSIONS ?= 3.14 3.14t 3.15
 BIN := $(VENV)/bin
@@ -45,7 +47,7 @@ $(VENV)/.made: tools/make_venv.py
 
 $(VENV)/.built: $(VENV)/.made pyproject.toml $(RUST)
 	@command -v cargo >/dev/null || { echo 'make: no cargo: install a Rust toolchain, https://rustup.rs' >&2; exit 1; }
-	@$(SAY) build $(BIN)/maturin develop --release --extras dev
+	@$(SAY) build $(BIN)/maturin develop --release --extras $(EXTRAS)
 	@touch $@
 
 demo: build
