@@ -1,7 +1,7 @@
 """Process pools behind one small face, so that each figure is measured in the same way on all of them.
 
-A contender is opened with a number of workers. What it has no call for raises `LacksError`; the bench notes the
-reason instead of a figure. Libraries are imported when a contender is opened, in the bench's child process.
+A contender is opened with a number of workers. For what it has no call for, the bench notes the reason instead of
+a figure. Libraries are imported when a contender is opened, in the bench's child process.
 """
 
 from __future__ import annotations
@@ -16,14 +16,10 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 OURS = "whichever"
 OUR_CLASS = "whichever:ProcessPool"
-
-
-class LacksError(Exception):
-    """The contender has no call for this."""
 
 
 class Contender:
@@ -32,10 +28,12 @@ class Contender:
     Attributes:
         package: What must be installed for it; empty for the standard library.
         heavy: Takes seconds to start, so all of its figures share one process and few pools.
+        lacks: The calls below that it does not have, each with what stands in the way.
     """
 
     package: ClassVar[str] = ""
     heavy: ClassVar[bool] = False
+    lacks: ClassVar[Mapping[str, str]] = {}
 
     def open(self, workers: int) -> None:
         """Start the pool."""
@@ -47,7 +45,7 @@ class Contender:
 
     def submit_all(self, fn: Callable[..., Any], items: Iterable[Any]) -> list[Any]:
         """Hand tasks in one by one, then take all results."""
-        raise LacksError("hands in no single tasks without waiting")
+        raise NotImplementedError
 
     def map(self, fn: Callable[..., Any], items: Sequence[Any]) -> list[Any]:
         """Map with default arguments."""
@@ -55,15 +53,19 @@ class Contender:
 
     def map_chunked(self, fn: Callable[..., Any], items: Sequence[Any], chunk: int) -> list[Any]:
         """Map with chunks of a given size."""
-        raise LacksError("its map takes no chunk size")
+        raise NotImplementedError
 
     def executor(self) -> Executor:
         """Give the Executor that asyncio can use."""
-        raise LacksError("is no Executor")
+        raise NotImplementedError
 
     def close(self) -> None:
         """Stop the workers and wait until they are gone."""
         raise NotImplementedError
+
+
+NO_EXECUTOR = {"executor": "is no Executor"}
+NO_CHUNKS = {"map_chunked": "takes no chunk size"}
 
 
 class Executors(Contender):
@@ -121,6 +123,8 @@ class Loky(Executors):
 class StandardPool(Contender):
     """multiprocessing.Pool, forked: its quickest."""
 
+    lacks = NO_EXECUTOR
+
     def open(self, workers):
         self.pool = multiprocessing.get_context("fork").Pool(workers)
 
@@ -143,6 +147,7 @@ class StandardPool(Contender):
 
 class Joblib(Contender):
     package = "joblib"
+    lacks = NO_EXECUTOR | {"submit_all": "hands in no single tasks without waiting"}
 
     def open(self, workers):
         self._workers = workers
@@ -171,6 +176,7 @@ class Mpire(Contender):
     """Two pools of its kind: one that has run `apply` cannot `map` any more."""
 
     package = "mpire"
+    lacks = NO_EXECUTOR
 
     def open(self, workers):
         make = importlib.import_module("mpire").WorkerPool
@@ -196,6 +202,7 @@ class Mpire(Contender):
 
 class Pebble(Contender):
     package = "pebble"
+    lacks = NO_EXECUTOR
 
     def open(self, workers):
         self.pool = importlib.import_module("pebble").ProcessPool(max_workers=workers)
@@ -220,12 +227,15 @@ class Pebble(Contender):
 class Ray(Contender):
     package = "ray"
     heavy = True
+    lacks = NO_EXECUTOR | NO_CHUNKS
 
     def open(self, workers):
         # Its own word on one machine; without it, it asks the network whether it is in a cluster.
         os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
         self._ray = importlib.import_module("ray")
-        self._ray.init(num_cpus=workers, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        self._ray.init(
+            num_cpus=workers, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False
+        )
         self._remotes: dict[Callable[..., Any], Any] = {}
 
     def _start(self, fn, item):
@@ -249,11 +259,16 @@ class Ray(Contender):
 class Dask(Contender):
     package = "distributed"
     heavy = True
+    lacks = NO_CHUNKS
 
     def open(self, workers):
         distributed = importlib.import_module("distributed")
         self._client = distributed.Client(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.ERROR
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.ERROR,
         )
 
     def call(self, fn, item):
@@ -277,9 +292,6 @@ class TwoProcesses(Contender):
 
     def open(self, workers):
         self._workers = workers
-
-    def call(self, fn, item):
-        raise LacksError("is no pool")
 
     def map(self, fn, items):
         children = []

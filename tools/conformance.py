@@ -15,14 +15,11 @@ The exit code is 1 when a black-box test of the first class is not ok.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
-import signal
+import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,19 +29,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pythons
 import test_all
+from benches._children import run_in_group
 from benches._result import write_result
 
 CHILD = Path(__file__).resolve().with_name("cpython_tests.py")
 STANDARD = "concurrent.futures:ProcessPoolExecutor"
 EXECUTORS = ("whichever:ProcessPool", STANDARD)
 START_METHODS = ("default", "fork", "forkserver", "spawn")
+LACKS = {STANDARD: {"default"}, "loky:ProcessPoolExecutor": {"fork", "forkserver", "spawn"}}
+"""Start methods a class is not tested on: the standard class's default is one of the others, and loky takes no
+``mp_context``."""
 OLDEST = "3.13"
 """Earlier CPythons have the tests in another form, and are mostly installed without any."""
 GOOD = ("ok", "skip")
 BOUND_S = 60.0
-LEAVE_S = 5.0
-"""Seconds in which processes that outlive their test may still end by themselves."""
-LAST_WORDS = 300
+SHOWN = 300
+"""Characters of an error that are kept."""
+FOLDERS = re.compile(r"(?<![\w.])(?:/[\w.+-]+)+/")
 
 
 class NotTestedError(Exception):
@@ -130,21 +131,11 @@ class Run:
         return plan
 
     def _process(self, events: Path, begin: int, folder: Path) -> str:
-        """Run the child to its end, then end what it left; return what it wrote on standard error."""
+        """Run the child to its end, which comes by itself: each test is bounded, and so is leaving."""
         subject = self.subject
         command = [subject.python, CHILD, subject.executor, subject.start_method, events]
         options = ["--from", begin, "--only", self.only, "--bound", self.bound]
-        with (folder / "said").open("wb") as said:
-            child = subprocess.Popen(
-                [str(word) for word in [*command, *options]],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, cwd=folder,
-                start_new_session=True,
-            )  # fmt: skip
-            try:
-                child.wait()  # each test is bounded, and so is leaving
-            finally:
-                end_group(child.pid)
-        return (folder / "said").read_text(encoding="utf-8", errors="replace")
+        return run_in_group([*command, *options], folder).said
 
     def _note(self, lines: list[dict[str, Any]], plan: list[dict[str, Any]], said: str) -> None:
         """Read the events of one process."""
@@ -156,14 +147,13 @@ class Run:
             elif "end" in line:
                 begun = None
                 name = line["end"]
-                self.ended.append(
-                    Ended(name, line["outcome"], line["why"], private.get(name, ()), line["seconds"])
-                )
+                why = in_one_line(line["why"])
+                self.ended.append(Ended(name, line["outcome"], why, private.get(name, ()), line["seconds"]))
         if begun is not None:
             hung = "Timeout (" in said
-            why = where_it_stood(said) if hung else (said.strip() or "no word")[-LAST_WORDS:]
+            why = in_one_line(where_it_stood(said) if hung else said) or "no word"
             outcome = "hang" if hung else "crash"
-            self.ended.append(Ended(begun, outcome, " ".join(why.split()), private[begun], self.bound))
+            self.ended.append(Ended(begun, outcome, why, private[begun], self.bound))
 
 
 def where_it_stood(dump: str) -> str:
@@ -173,15 +163,9 @@ def where_it_stood(dump: str) -> str:
     return "stood in " + " < ".join(frames[:3])
 
 
-def end_group(group: int) -> None:
-    """End every process of a group: politely first, so that named semaphores are still unlinked."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGTERM)
-        end = time.monotonic() + LEAVE_S
-        while time.monotonic() < end:
-            os.killpg(group, 0)
-            time.sleep(0.02)
-        os.killpg(group, signal.SIGKILL)
+def in_one_line(text: str) -> str:
+    """Keep the end of an error, without the folders of one machine."""
+    return " ".join(FOLDERS.sub("", text).split())[-SHOWN:]
 
 
 def summary(version: str, subject: Subject, ended: list[Ended]) -> dict[str, Any]:
@@ -240,9 +224,9 @@ def interpreters(options: argparse.Namespace) -> dict[str, Path]:
 
 
 def start_methods(options: argparse.Namespace, executor: str) -> list[str]:
-    """Give the start methods to test a class on: the standard class has no default of its own."""
+    """Give the start methods to test a class on."""
     wanted = options.start_method or START_METHODS
-    return [name for name in wanted if executor != STANDARD or name != "default" or options.start_method]
+    return [name for name in wanted if name not in LACKS.get(executor, ())]
 
 
 def hold(options: argparse.Namespace, found: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
