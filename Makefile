@@ -15,7 +15,7 @@ SAY := tools/quietly
 RUST := Cargo.toml Cargo.lock $(shell find crates -type f)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 STUBTEST := --allowlist tools/stubtest-allowlist.txt --ignore-unused-allowlist
-BENCHES := $(wildcard benches/[!_]*.py)
+BENCHES := $(filter-out benches/process_pool.py,$(wildcard benches/[!_]*.py))
 
 # One interpreter for every cargo command, or PyO3 is built again at each change between them.
 export PYO3_PYTHON := $(abspath $(BIN))/python

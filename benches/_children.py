@@ -1,4 +1,4 @@
-"""Run a program in a process group of its own, and leave nothing of it behind."""
+"""Programs and the processes below them: run one and leave nothing of it behind; list what is below this one."""
 
 from __future__ import annotations
 
@@ -76,3 +76,19 @@ def any_alive(group: int) -> bool:
             if int(own_group) == group and state not in "ZX":
                 return True
     return False
+
+
+def descendants() -> set[int]:
+    """List the processes below this one, zombies included."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(stat.parent.name)] = int(
+                stat.read_text(errors="replace").rpartition(")")[2].split()[1]
+            )
+    found: set[int] = set()
+    wave = {os.getpid()}
+    while wave:
+        wave = {child for child, parent in parents.items() if parent in wave}
+        found |= wave
+    return found

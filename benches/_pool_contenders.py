@@ -290,6 +290,8 @@ class Dask(Contender):
 class TwoProcesses(Contender):
     """No pool: forks a process for each share of the items. What the cores themselves can do."""
 
+    lacks: ClassVar[Mapping[str, str]] = {"call": "is no pool"}
+
     def open(self, workers):
         self._workers = workers
 

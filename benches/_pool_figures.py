@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import _pool_tasks as tasks
+from _children import descendants
 from _result import quantile
 
 if TYPE_CHECKING:
@@ -172,7 +173,8 @@ def payloads(session: Session) -> Iterator[Figure]:
     """Bytes to a worker, and there and back. Each array sent is another one: nobody may send it once for all."""
     numpy = importlib.import_module("numpy")
     pool = session.pool()
-    large = numpy.random.default_rng(1).random(LARGE)
+    # Whole numbers, so that their sum is the same in whatever order it is formed.
+    large = numpy.random.default_rng(1).integers(0, 1000, LARGE).astype(numpy.float64)
     yield {"figure": "array_100m_cold_gb_per_s", "value": sent(pool, tasks.edges, [large.copy()])}
     for name, task in {"warm": tasks.edges, "added_up": tasks.added_up, "echo": tasks.echo}.items():
         rates = [sent(pool, task, [large.copy()]) for _ in range(session.repeats)]
@@ -284,21 +286,6 @@ def weight(pid: int) -> tuple[float, float]:
         if name in kib:
             kib[name] = int(rest.split()[0])
     return (kib["Private_Clean"] + kib["Private_Dirty"]) / 1024, kib["Pss"] / 1024
-
-
-def descendants() -> set[int]:
-    """List the processes below this one."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    found, wave = set(), {os.getpid()}
-    while wave:
-        wave = {child for child, parent in parents.items() if parent in wave}
-        found |= wave
-    return found
 
 
 def places(session: Session) -> Iterator[Figure]:
