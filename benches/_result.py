@@ -66,7 +66,7 @@ def interleave(contenders: Mapping[str, Callable[[], T]], repeats: int) -> dict[
     names = list(contenders)
     figures: dict[str, list[T]] = {name: [] for name in names}
     for turn in range(repeats):
-        shift = turn % len(names)
+        shift = turn % len(names) if names else 0
         for name in names[shift:] + names[:shift]:
             figures[name].append(contenders[name]())
     return figures

@@ -23,6 +23,7 @@ import faulthandler
 import functools
 import importlib
 import json
+import sys
 import textwrap
 import time
 import traceback
@@ -49,7 +50,7 @@ WRITTEN_FOR = {"default": "spawn"}
 OUTCOMES = ("ok", "skip", "fail", "error")
 """How a test may end, the better first; a test is as good as the worst thing it reported."""
 SHOWN = 300
-"""Characters of an error that are kept."""
+"""Characters of an error that are kept, from its end: there a child program says what it died of."""
 EXIT_S = 10.0
 """Seconds that leaving the interpreter may take."""
 
@@ -80,8 +81,9 @@ def install_in_children(spec: str, start_method: str) -> None:
     script_helper = importlib.import_module("test.support.script_helper")
 
     here = str(Path(__file__).resolve().parent)
+    # They are started in isolated mode, but the class may be anywhere where this process finds it.
     before = (
-        f"import sys; sys.path.insert(0, {here!r}); import cpython_tests; sys.path.remove({here!r})\n"
+        f"import sys; sys.path[:] = {[here, *sys.path]!r}; import cpython_tests; del sys.path[0]\n"
         f"cpython_tests.install({spec!r}, {start_method!r})\n"
     )
 
@@ -199,7 +201,7 @@ class Recorder(unittest.TestResult):
 def last_line(error: Any) -> str:
     """Say in one line what was raised."""
     text = "".join(traceback.format_exception_only(error[0], error[1]))
-    return " ".join(text.split())[:SHOWN]
+    return " ".join(text.split())[-SHOWN:]
 
 
 def run(options: argparse.Namespace) -> None:

@@ -49,6 +49,7 @@ RETRIES = 1000
 WINDOW = 1000
 """Futures in flight at once."""
 STALL_S = 60.0
+NOTHING = "nothing"
 GROWTH_MIB = 16.0
 """What may grow: heaps that settle, caches that fill. Ten million tasks that lose two bytes each are above it."""
 
@@ -95,7 +96,7 @@ class Soak:
         """Compare the last note with the first."""
         for index, who in enumerate(("the caller", "the workers")):
             grown = self._memory[-1][index] - self._memory[0][index]
-            self.facts[f"{who} grew, MiB"] = round(grown, 1)
+            self.facts[f"{who} grew by"] = f"{grown:.1f} MiB"
             if grown > GROWTH_MIB:
                 self.wrong.append(f"{who} grew by {grown:.1f} MiB")
 
@@ -127,7 +128,7 @@ def kills(soak: Soak) -> None:
                 number = submitted.pop(future)
                 soak.expect(f"submit, task {number}", future.result(), soak_tasks.expected(number))
             soak.expect("futures that never ended", len(submitted), 0)
-    soak.facts["killed"] = len(killed)
+    soak.facts["workers killed:"] = len(killed)
     if not killed:
         soak.wrong.append("no worker was killed: too few tasks")
 
@@ -220,7 +221,7 @@ SOAKS: dict[str, tuple[Callable[[Soak], None], int]] = {
 
 
 def soaked(name: str, make: Callable[..., Any], count: int | None = None) -> dict[str, Any]:
-    """Do one run; give its record, in which ``wrong`` is empty when all is well."""
+    """Do one run; give its record, in which ``wrong`` says what was wrong, or `NOTHING`."""
     run, full = SOAKS[name]
     soak = Soak(make, count or full)
     close(soak)  # what stays for the life of the process is there from now on
@@ -229,14 +230,21 @@ def soaked(name: str, make: Callable[..., Any], count: int | None = None) -> dic
     begin = time.monotonic()
     try:
         run(soak)
+    except Exception as error:  # noqa: BLE001 - whatever a pool raises is a finding
+        soak.wrong.append(f"{type(error).__name__}: {error}")
     finally:
         faulthandler.cancel_dump_traceback_later()
     seconds = time.monotonic() - begin
     gc.collect()
     left = census.settled(before).more_than(before)
     soak.wrong += [f"{count} more {what.replace('_', ' ')}" for what, count in left.items()]
-    wrong = "; ".join(soak.wrong[:5])
-    return {"soak": name, "count": soak.count, "seconds": round(seconds, 1)} | soak.facts | {"wrong": wrong}
+    return {
+        "soak": name,
+        "count": soak.count,
+        "seconds": round(seconds, 1),
+        "noted": ", ".join(f"{what} {value}" for what, value in soak.facts.items()),
+        "wrong": "; ".join(soak.wrong[:5]) or NOTHING,
+    }
 
 
 def main() -> int:
@@ -254,10 +262,10 @@ def main() -> int:
     records = []
     for soak in options.names or SOAKS:
         records.append(soaked(soak, make, options.count))
-        print(", ".join(f"{key} {value}" for key, value in records[-1].items() if value != ""), flush=True)
+        print("; ".join(f"{key}: {value}" for key, value in records[-1].items()), flush=True)
     if options.out:
-        print(write_result(options.out, {"pool": options.pool, "soaks": records}))
-    return int(any(record["wrong"] for record in records))
+        print(write_result(options.out, {"pool": options.pool, "rows": records}))
+    return int(any(record["wrong"] != NOTHING for record in records))
 
 
 if __name__ == "__main__":
