@@ -62,6 +62,9 @@ class Session:
             self._open = True
             for _ in range(CALLS):
                 self.contender.call(tasks.nothing, 0)
+            if self.contender.call(tasks.who_after, 0) == os.getpid():
+                msg = "its tasks run in the caller"
+                raise AssertionError(msg)
         return self.contender
 
     def close(self) -> None:

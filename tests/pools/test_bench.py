@@ -43,6 +43,12 @@ def test_a_contender_that_fails_is_written_down_and_the_others_go_on(room, tmp_p
     assert figures(results, "mp.Pool")
 
 
+def test_a_pool_that_runs_its_tasks_in_the_caller_has_no_figures(room, tmp_path):
+    results, _ = bench(tmp_path, "--only", "calls", "--contenders", "whichever", "--pool", "stand_ins:Inline")
+    assert results["rows"] == []
+    assert results["lacking"][0]["why"].startswith("AssertionError: its tasks run in the caller")
+
+
 def test_a_contender_that_is_not_there_is_skipped_with_the_reason(room, tmp_path):
     _, said = bench(
         tmp_path, "--only", "start", "--contenders", "whichever,mp.Pool", "--pool", "stand_ins:Nobody"
