@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Figure = dict[str, Any]
 
 WORKERS = 2
+FULL_S = 0.5
+"""Seconds that a rate or a round trip is measured for, when it is not a smoke test."""
 MIB = 1 << 20
 LARGE = 100 * MIB // 8
 """Elements of the large array: 100 MiB of float64."""
@@ -50,7 +52,7 @@ class Session:
 
     def __init__(self, contender: Contender, *, quick: bool, places: dict[str, Callable[..., Any]]) -> None:
         self.contender = contender
-        self.seconds = 0.1 if quick else 0.7
+        self.seconds = 0.1 if quick else FULL_S
         self.repeats = 1 if quick else 3
         self.places = places
         self._open = False
@@ -157,7 +159,7 @@ def timed(run: Callable[[int], list[Any]], count: int) -> float:
 
 def best_chunk(pool: Contender, session: Session) -> Figure:
     """Map in chunks of several sizes; give the rate of the best."""
-    count = int(100_000 * session.seconds / 0.7)
+    count = int(100_000 * session.seconds / FULL_S)
     rates = {
         chunk: count / timed(lambda n, chunk=chunk: pool.map_chunked(tasks.nothing, range(n), chunk), count)
         for chunk in CHUNKS
@@ -234,7 +236,7 @@ def scaling(session: Session) -> Iterator[Figure]:
     else:
         session.pool().map(tasks.burn, [1000] * 100)
     for name, (seconds, count) in SPINS.items():
-        items = [turns_of(seconds)] * int(count * session.seconds / 0.7)
+        items = [turns_of(seconds)] * int(count * session.seconds / FULL_S)
         values = []
         for _ in range(session.repeats):
             before = alone(items)

@@ -131,7 +131,7 @@ class Run:
         return plan
 
     def _process(self, events: Path, begin: int, folder: Path) -> str:
-        """Run the child to its end, which comes by itself: each test is bounded, and so is leaving."""
+        """Run the child to its end, which comes by itself: it bounds its start and each test."""
         subject = self.subject
         command = [subject.python, CHILD, subject.executor, subject.start_method, events]
         options = ["--from", begin, "--only", self.only, "--bound", self.bound]

@@ -23,6 +23,7 @@ import faulthandler
 import functools
 import importlib
 import json
+import os
 import sys
 import textwrap
 import time
@@ -51,8 +52,6 @@ OUTCOMES = ("ok", "skip", "fail", "error")
 """How a test may end, the better first; a test is as good as the worst thing it reported."""
 SHOWN = 300
 """Characters of an error that are kept, from its end: there a child program says what it died of."""
-EXIT_S = 10.0
-"""Seconds that leaving the interpreter may take."""
 
 
 def install(spec: str, start_method: str) -> None:
@@ -130,7 +129,7 @@ def name_of(test: Any) -> str:
 
 
 class Recorder(unittest.TestResult):
-    """Writes down how each test ended, and stops after the first that is not ok.
+    """Writes down how each test ended, and ends the process after the first that is not ok.
 
     Args:
         events: Where to write, one JSON object a line.
@@ -161,13 +160,15 @@ class Recorder(unittest.TestResult):
 
     def stopTest(self, test: unittest.TestCase) -> None:
         """Say how a test ended, the worst of what it reported."""
-        faulthandler.cancel_dump_traceback_later()
+        # What lies between two tests, a module's clean-up for one, is bounded like a test.
+        faulthandler.dump_traceback_later(self._bound, exit=True)
         seconds = round(time.monotonic() - self._begin, 3)
         self.write(end=self._running, outcome=self._outcome, why=self._why, seconds=seconds)
         self._running = None
         super().stopTest(test)
         if OUTCOMES.index(self._outcome) > OUTCOMES.index("skip"):
-            self.stop()
+            # At once: what it left (a thread, a server process) may hold up clean-ups and exit hooks for ever.
+            os._exit(0)
 
     def addSkip(self, test: unittest.TestCase, reason: str) -> None:
         """Note a test that does not run here."""
@@ -225,7 +226,6 @@ def run(options: argparse.Namespace) -> None:
         ]
         recorder.write(plan=plan, broken=broken)
     unittest.TestSuite(tests[options.begin :]).run(recorder)
-    recorder.write(finished=not recorder.shouldStop)
 
 
 def main() -> None:
@@ -240,10 +240,10 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--bound", type=float, default=60.0)
     options = parser.parse_args()
+    faulthandler.dump_traceback_later(options.bound, exit=True)
     install(options.executor, options.start_method)
     run(options)
-    # Whatever a failed test left (threads, exit hooks) may not hold up the next one for long.
-    faulthandler.dump_traceback_later(EXIT_S, exit=True)
+    os._exit(0)
 
 
 if __name__ == "__main__":

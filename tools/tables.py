@@ -156,7 +156,7 @@ RENDERERS: dict[str, Callable[[Any], str]] = {
             "map_default_per_s": "map, per s",
             "map_best_chunk_per_s": "map, best chunk",
             "asyncio_per_s": "asyncio, per s",
-            "main_round_trip_p50_us": "round trip from `__main__`",
+            "main_round_trip_p50_us": "round trip from the program",
             "closure_round_trip_p50_us": "of a closure",
         }
     ),

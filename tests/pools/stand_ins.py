@@ -37,6 +37,15 @@ class Refusing(ProcessPoolExecutor):
         raise RuntimeError(msg)
 
 
+class Lingering(ProcessPoolExecutor):
+    """Leaves a thread that keeps its interpreter from ending."""
+
+    def submit(self, *_, **__):
+        threading.Thread(target=threading.Event().wait).start()
+        msg = "left a thread"
+        raise RuntimeError(msg)
+
+
 class Leaking(ProcessPoolExecutor):
     """Leaves a descriptor and a memory file behind."""
 

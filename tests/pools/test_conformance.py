@@ -38,6 +38,11 @@ class TestRunner:
         tests = ended(room, "stand_ins:Fatal", "PoolExecutorTest.test_submit")
         assert [test.outcome for test in tests] == ["crash", "crash"]
 
+    @pytest.mark.timeout(BOUND_S - 5)
+    def test_what_a_failed_test_leaves_does_not_hold_up_the_next(self, room):
+        tests = ended(room, "stand_ins:Lingering", "PoolExecutorTest.test_submit")
+        assert [test.why for test in tests] == ["RuntimeError: left a thread"] * 2
+
     def test_the_tests_own_child_programs_run_the_class_under_test(self, room):
         (test,) = ended(room, "stand_ins:Refusing", "ShutdownTest.test_interpreter_shutdown")
         assert test.outcome == "fail"
