@@ -6,6 +6,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+RIVALS ?= .venv-rivals
+EXTRAS ?= dev
 ARGS ?=
 VERSIONS ?= 3.14 3.14t 3.15
 BIN := $(VENV)/bin
@@ -13,7 +15,7 @@ SAY := tools/quietly
 RUST := Cargo.toml Cargo.lock $(shell find crates -type f)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 STUBTEST := --allowlist tools/stubtest-allowlist.txt --ignore-unused-allowlist
-BENCHES := $(wildcard benches/[!_]*.py)
+BENCHES := $(filter-out benches/process_pool.py,$(wildcard benches/[!_]*.py))
 
 # One interpreter for every cargo command, or PyO3 is built again at each change between them.
 export PYO3_PYTHON := $(abspath $(BIN))/python
@@ -24,7 +26,8 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # A target each, so that `make -k lint` names all that fail and `make lint-mypy` runs one.
 GATES := fmt clippy ruff format mypy stubtest layers sizes house tables
 
-.PHONY: help build demo test test-rust test-loom test-python test-all lint bench tables pythons clean
+.PHONY: help build demo test test-rust test-loom test-python test-all lint bench bench-rivals conformance soak
+.PHONY: tables pythons clean
 .PHONY: $(addprefix lint-,$(GATES))
 .DELETE_ON_ERROR:
 
@@ -33,6 +36,9 @@ help:
 	@echo 'make test      every test, with $(PYTHON)'
 	@echo 'make lint      every gate: fmt, clippy, ruff, mypy, stubtest, import layers, sizes, tables'
 	@echo 'make bench     accuracy, regret and price into benches/results, and the tables made of them'
+	@echo 'make bench-rivals  the process pool beside its rivals, which go into $(RIVALS); ARGS=--quick for a look'
+	@echo 'make conformance   CPython'"'"'s own tests of process pools, under every CPython that has them'
+	@echo 'make soak      the process pool hard and long: killed workers, 10 000 pools, ten million tasks'
 	@echo 'make pythons   fetch CPython $(VERSIONS) into .pythons, for make test-all'
 	@echo 'make test-all  build and test on every CPython found'
 	@echo 'make clean     remove what the above made (fetched interpreters stay)'
@@ -45,7 +51,7 @@ $(VENV)/.made: tools/make_venv.py
 
 $(VENV)/.built: $(VENV)/.made pyproject.toml $(RUST)
 	@command -v cargo >/dev/null || { echo 'make: no cargo: install a Rust toolchain, https://rustup.rs' >&2; exit 1; }
-	@$(SAY) build $(BIN)/maturin develop --release --extras dev
+	@$(SAY) build $(BIN)/maturin develop --release --extras $(EXTRAS)
 	@touch $@
 
 demo: build
@@ -106,6 +112,20 @@ lint-tables: build
 
 bench: build
 	@set -e; for bench in $(BENCHES); do echo "== $$bench"; $(BIN)/python $$bench; done
+	@$(MAKE) --no-print-directory tables
+
+# Their environment builds into a target folder of its own, or each switch would build PyO3 again.
+bench-rivals:
+	@$(MAKE) --no-print-directory build VENV=$(RIVALS) EXTRAS=dev,rivals CARGO_TARGET_DIR=target/rivals
+	@$(RIVALS)/bin/python benches/process_pool.py $(ARGS)
+	@$(MAKE) --no-print-directory tables
+
+conformance: build
+	@$(BIN)/python tools/conformance.py --every-python $(ARGS)
+	@$(MAKE) --no-print-directory tables
+
+soak: build
+	@$(BIN)/python tools/soak.py --out soak_process_pool $(ARGS)
 	@$(MAKE) --no-print-directory tables
 
 tables: build

@@ -16,11 +16,12 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benches" / "results"
 PACKAGES = ("whichever", "cloudpickle", "numpy")
@@ -56,16 +57,16 @@ def header(repeats: int) -> dict[str, Any]:
     }
 
 
-def interleave(contenders: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
-    """Call every contender `repeats` times, round by round, and return the figures of each.
+def interleave(contenders: Mapping[str, Callable[[], T]], repeats: int) -> dict[str, list[T]]:
+    """Call every contender `repeats` times, round by round, and return what each one gave: figures, mostly.
 
     Each round begins with another contender, so that neither a machine that warms up nor one that is busy
     for a while favours the first.
     """
     names = list(contenders)
-    figures: dict[str, list[float]] = {name: [] for name in names}
+    figures: dict[str, list[T]] = {name: [] for name in names}
     for turn in range(repeats):
-        shift = turn % len(names)
+        shift = turn % len(names) if names else 0
         for name in names[shift:] + names[:shift]:
             figures[name].append(contenders[name]())
     return figures

@@ -26,7 +26,7 @@ UNMEASURED = "*Not measured yet; `make bench` does.*\n"
 def markdown_table(rows: list[dict[str, Any]]) -> str:
     """Draw rows as a table whose columns are the first row's keys, underscores read as spaces."""
     columns = list(rows[0])
-    numeric = [all(isinstance(row[column], int | float) for row in rows) for column in columns]
+    numeric = [all(isinstance(row[column], int | float | None) for row in rows) for column in columns]
     lines = [
         [column.replace("_", " ") for column in columns],
         ["---:" if right else "---" for right in numeric],
@@ -95,7 +95,97 @@ def percent(share: float) -> str:
     return f"{share * 100:.3g} %"
 
 
+def pool_targets(results: dict[str, Any]) -> str:
+    """Set what the process pool promises against its rivals beside what was measured."""
+    return markdown_table(
+        [
+            {
+                "": row["figure"],
+                "unit": row["unit"],
+                "ours": row["ours"],
+                "beside": row["rival"],
+                "theirs": row["theirs"],
+            }
+            | {"factor": row["factor"], "at least": row["at_least"], "kept": row["kept"]}
+            for row in results["targets"]
+        ]
+    )
+
+
+def pool_figures(columns: dict[str, str]) -> Callable[[Any], str]:
+    """Make a renderer that gives each pool a row and each figure of `columns` a column under its heading."""
+
+    def draw(results: dict[str, Any]) -> str:
+        medians = {(row["contender"], row["figure"]): row["median"] for row in results["rows"]}
+        names = dict.fromkeys(name for name, figure in medians if figure in columns)
+        rows = [
+            {"pool": name} | {head: medians.get((name, figure)) for figure, head in columns.items()}
+            for name in names
+        ]
+        return markdown_table(rows) if rows else UNMEASURED
+
+    return draw
+
+
+def pool_lacks(results: dict[str, Any]) -> str:
+    """List the figures that a pool does not have, with the reason."""
+    rows = [
+        {"pool": row["contender"], "figure": row["figure"], "why": row["why"]} for row in results["lacking"]
+    ]
+    return markdown_table(rows) if rows else "Every pool has every figure.\n"
+
+
+def pool_tests_failed(results: dict[str, Any]) -> str:
+    """List the tests that are not ok."""
+    rows = [
+        {"executor": row["executor"], "CPython": row["CPython"], "start method": row["start_method"]}
+        | {"test": row["test"], "outcome": row["outcome"], "reads": row["reads"], "why": row["why"]}
+        for row in results["failures"]
+    ]
+    return markdown_table(rows) if rows else "Every test is ok.\n"
+
+
 RENDERERS: dict[str, Callable[[Any], str]] = {
+    "conformance_process_pool.failures": pool_tests_failed,
+    "process_pool": pool_targets,
+    "process_pool.calls": pool_figures(
+        {
+            "round_trip_p50_us": "round trip, us",
+            "round_trip_p99_us": "99th percentile",
+            "submit_per_s": "submit, per s",
+            "map_default_per_s": "map, per s",
+            "map_best_chunk_per_s": "map, best chunk",
+            "asyncio_per_s": "asyncio, per s",
+            "main_round_trip_p50_us": "round trip from the program",
+            "closure_round_trip_p50_us": "of a closure",
+        }
+    ),
+    "process_pool.lacks": pool_lacks,
+    "process_pool.payloads": pool_figures(
+        {
+            "array_100m_cold_gb_per_s": "100 MiB array, cold",
+            "array_100m_warm_gb_per_s": "warm",
+            "array_100m_added_up_gb_per_s": "and added up",
+            "array_100m_echo_gb_per_s": "there and back",
+            "array_1m_gb_per_s": "1 MiB array",
+            "array_1m_echo_gb_per_s": "there and back ",
+            "bytes_1m_gb_per_s": "1 MiB bytes",
+            "bytes_1m_echo_gb_per_s": "there and back  ",
+        }
+    ),
+    "process_pool.start": pool_figures(
+        {
+            "import_ms": "import, ms",
+            "first_pool_ms": "first pool, ms",
+            "new_pool_ms": "another pool, ms",
+            "close_ms": "close, ms",
+            "worker_pss_mib": "worker, MiB",
+            "worker_uss_mib": "its own pages",
+            "helpers_pss_mib": "other processes",
+            "efficiency_1ms": "efficiency at 1 ms",
+            "efficiency_10ms": "at 10 ms",
+        }
+    ),
     "verdicts": verdicts,
     "verdicts.worst": worst_forecasts,
     "verdicts.regrets": regrets,

@@ -1,0 +1,289 @@
+"""Hold a process pool against CPython's own tests of ``ProcessPoolExecutor``, start method by start method.
+
+    conformance.py [--executor MODULE:CLASS ...] [--start-method NAME ...] [--python PATH ... | --every-python]
+                   [--only TEXT] [--bound SECONDS] [--out NAME | --no-file]
+
+The tests run in processes of their own (``cpython_tests.py`` says how), a new one after each test that is not ok,
+so that neither a hang nor a crash ends the run. Each class is tested on the standard library's three start
+methods, and on ``default``: as the class starts its workers when it is not told how. Tests that read private names
+are counted apart (``white_box.py`` says which and why). Beside the class stands the standard one, run in the
+same minutes.
+
+The exit code is 1 when a black-box test of the first class is not ok.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import pythons
+import test_all
+from benches._children import run_in_group
+from benches._result import write_result
+
+CHILD = Path(__file__).resolve().with_name("cpython_tests.py")
+STANDARD = "concurrent.futures:ProcessPoolExecutor"
+EXECUTORS = ("whichever:ProcessPool", STANDARD)
+START_METHODS = ("default", "fork", "forkserver", "spawn")
+LACKS = {STANDARD: {"default"}, "loky:ProcessPoolExecutor": {"fork", "forkserver", "spawn"}}
+"""Start methods a class is not tested on: the standard class's default is one of the others, and loky takes no
+``mp_context``."""
+OLDEST = "3.13"
+"""Earlier CPythons have the tests in another form, and are mostly installed without any."""
+GOOD = ("ok", "skip")
+BOUND_S = 60.0
+SHOWN = 300
+"""Characters of an error that are kept."""
+FOLDERS = re.compile(r"(?<![\w.])(?:/[\w.+-]+)+/")
+
+
+class NotTestedError(Exception):
+    """Nothing could be tested; the message says why."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one test ended.
+
+    Attributes:
+        test: Module, class and method.
+        outcome: ``ok``, ``skip``, ``fail``, ``error``, ``hang`` or ``crash``.
+        why: The error in one line; where it stood when it hung; empty when ok.
+        private: The private names it reads; a black-box test reads none.
+        seconds: How long it took.
+    """
+
+    test: str
+    outcome: str
+    why: str
+    private: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is tested: one class, on one start method, under one interpreter.
+
+    Attributes:
+        executor: ``module:class``.
+        start_method: One of `START_METHODS`.
+        python: The interpreter's path.
+    """
+
+    executor: str
+    start_method: str
+    python: Path
+
+
+@dataclass
+class Run:
+    """One subject's way through the tests.
+
+    Attributes:
+        subject: What is tested.
+        bound: Seconds for one test.
+        only: Part of the names of the tests to run; empty for all.
+        ended: The tests so far.
+    """
+
+    subject: Subject
+    bound: float = BOUND_S
+    only: str = ""
+    ended: list[Ended] = field(default_factory=list)
+
+    def finish(self) -> list[Ended]:
+        """Run every test, in as many processes as that takes."""
+        plan = self._start(0)
+        while len(self.ended) < len(plan):
+            done = len(self.ended)
+            self._start(done, plan)
+            if len(self.ended) == done:
+                msg = f"the tests' process ended before it began {plan[done]['test']}"
+                raise NotTestedError(msg)
+        return self.ended
+
+    def _start(self, begin: int, plan: list[dict[str, Any]] | None = None) -> list[dict[str, Any]]:
+        """Run one process from the test of index `begin` on; note what ended, and return the plan."""
+        with tempfile.TemporaryDirectory() as folder:
+            events = Path(folder) / "events"
+            events.touch()
+            said = self._process(events, begin, Path(folder))
+            lines = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
+        if plan is None:
+            if not lines:
+                raise NotTestedError(said.strip().rpartition("\n")[2] or "the tests' process said nothing")
+            plan = lines[0]["plan"]
+            for module, why in lines[0]["broken"].items():
+                self.ended.append(Ended(module, "error", why, (), 0.0))
+                plan.insert(0, {"test": module, "private": []})
+        self._note(lines, plan, said)
+        return plan
+
+    def _process(self, events: Path, begin: int, folder: Path) -> str:
+        """Run the child to its end, which comes by itself: it bounds its start and each test."""
+        subject = self.subject
+        command = [subject.python, CHILD, subject.executor, subject.start_method, events]
+        options = ["--from", begin, "--only", self.only, "--bound", self.bound]
+        return run_in_group([*command, *options], folder).said
+
+    def _note(self, lines: list[dict[str, Any]], plan: list[dict[str, Any]], said: str) -> None:
+        """Read the events of one process."""
+        private = {entry["test"]: tuple(entry["private"]) for entry in plan}
+        begun = None
+        for line in lines:
+            if "begin" in line:
+                begun = line["begin"]
+            elif "end" in line:
+                begun = None
+                name = line["end"]
+                why = in_one_line(line["why"])
+                self.ended.append(Ended(name, line["outcome"], why, private.get(name, ()), line["seconds"]))
+        if begun is not None:
+            hung = "Timeout (" in said
+            why = in_one_line(where_it_stood(said) if hung else said) or "no word"
+            outcome = "hang" if hung else "crash"
+            self.ended.append(Ended(begun, outcome, why, private[begun], self.bound))
+
+
+def where_it_stood(dump: str) -> str:
+    """Say where the main thread was, from faulthandler's dump of all threads, which names it last."""
+    _, _, stack = dump.rpartition("(most recent call first):\n")
+    frames = [line.strip() for line in stack.splitlines() if line.startswith("  File ")]
+    return "stood in " + " < ".join(frames[:3])
+
+
+def in_one_line(text: str) -> str:
+    """Keep the end of an error, without the folders of one machine."""
+    return " ".join(FOLDERS.sub("", text).split())[-SHOWN:]
+
+
+def summary(version: str, subject: Subject, ended: list[Ended]) -> dict[str, Any]:
+    """Count one subject's tests in a flat row."""
+    black = Counter(test.outcome in GOOD for test in ended if not test.private and test.outcome != "skip")
+    white = Counter(test.outcome in GOOD for test in ended if test.private and test.outcome != "skip")
+    return {
+        "executor": subject.executor,
+        "CPython": version,
+        "start_method": subject.start_method,
+        "black_box_ok": f"{black[True]} of {black.total()}",
+        "white_box_ok": f"{white[True]} of {white.total()}",
+        "skipped": sum(test.outcome == "skip" for test in ended),
+        "seconds": round(sum(test.seconds for test in ended)),
+    }
+
+
+def failures(version: str, subject: Subject, ended: list[Ended]) -> list[dict[str, Any]]:
+    """List one subject's tests that are not ok."""
+    return [
+        {
+            "executor": subject.executor,
+            "CPython": version,
+            "start_method": subject.start_method,
+            "test": test.test,
+            "outcome": test.outcome,
+            "reads": ", ".join(test.private),
+            "why": test.why,
+        }
+        for test in ended
+        if test.outcome not in GOOD
+    ]
+
+
+def has_tests(python: Path) -> bool:
+    """Say whether an interpreter was installed with the tests in the form that is known here."""
+    ask = "import test.support.script_helper, test.test_concurrent_futures.util"
+    done = subprocess.run([python, "-c", ask], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def interpreters(options: argparse.Namespace) -> dict[str, Path]:
+    """Give the interpreters to test under, by version; with ``--every-python``, whichever is installed in each."""
+    if not options.every_python:
+        found = options.python or [Path(sys.executable)]
+        return {pythons.version_of(path) or str(path): path for path in found}
+    chosen = {}
+    for version in pythons.VERSIONS[pythons.VERSIONS.index(OLDEST) :]:
+        base = pythons.find(version)
+        if base and has_tests(base):
+            chosen[version] = test_all.environment(version, base)
+            test_all.install(version, chosen[version])
+        else:
+            print(f"{version}: {'its tests are not installed' if base else 'not found (make pythons)'}")
+    return chosen
+
+
+def start_methods(options: argparse.Namespace, executor: str) -> list[str]:
+    """Give the start methods to test a class on."""
+    wanted = options.start_method or START_METHODS
+    return [name for name in wanted if name not in LACKS.get(executor, ())]
+
+
+def hold(options: argparse.Namespace, found: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
+    """Run everything that was asked for, saying each row as it is there."""
+    rows: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    for version, python in found.items():
+        for executor in options.executor:
+            for start_method in start_methods(options, executor):
+                subject = Subject(executor, start_method, python)
+                try:
+                    ended = Run(subject, options.bound, options.only).finish()
+                except NotTestedError as reason:
+                    print(f"{version} {executor} {start_method}: not tested: {reason}", flush=True)
+                    continue
+                rows.append(summary(version, subject, ended))
+                failed += failures(version, subject, ended)
+                print(*rows[-1].values(), sep="  ", flush=True)
+                for row in failures(version, subject, ended):
+                    kind = f"white box, reads {row['reads']}" if row["reads"] else "black box"
+                    print(f"    {row['outcome']}: {row['test']} ({kind}): {row['why']}", flush=True)
+    return {"rows": rows, "failures": failed}
+
+
+def asked() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--executor", action="append", metavar="MODULE:CLASS")
+    parser.add_argument("--start-method", action="append", choices=START_METHODS)
+    parser.add_argument("--python", action="append", type=Path, help="default: this interpreter")
+    parser.add_argument("--every-python", action="store_true", help="install into and use all that are found")
+    parser.add_argument("--only", default="", help="part of the names of the tests to run")
+    parser.add_argument("--bound", type=float, default=BOUND_S, help="seconds for one test")
+    parser.add_argument("--out", default="conformance_process_pool", help="name of the result file")
+    parser.add_argument("--no-file", action="store_true", help="only print")
+    options = parser.parse_args()
+    options.executor = options.executor or list(EXECUTORS)
+    return options
+
+
+def main() -> int:
+    """Run, print, write; return the exit code."""
+    options = asked()
+    found = {version: python for version, python in interpreters(options).items() if has_tests(python)}
+    if not found:
+        print("no interpreter with CPython's tests; try --python or --every-python")
+        return 2
+    results = hold(options, found)
+    if not results["rows"]:
+        return 2
+    if not options.no_file:
+        print(write_result(options.out, results))
+    ours = [row for row in results["failures"] if row["executor"] == options.executor[0]]
+    return int(any(not row["reads"] for row in ours))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
