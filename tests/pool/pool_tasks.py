@@ -30,12 +30,6 @@ def nap(seconds):
     return seconds
 
 
-def nap_and_tell(path, seconds):
-    """Say that it runs, then sleep in native code."""
-    mark(path)
-    time.sleep(seconds)
-
-
 def spin(path):
     """Say that it runs, then never end, in Python."""
     mark(path)
@@ -81,3 +75,37 @@ def die_once(path, value):
 
 def leave(code):
     os._exit(code)
+
+
+def nap_briefly(value):
+    time.sleep(0.001)
+    return value
+
+
+def invert(number):
+    return 1 / number
+
+
+def increment(number):
+    return number + 1
+
+
+def sleep_on(path):
+    """Say that it runs, then sleep in native code for ever."""
+    mark(path)
+    time.sleep(1000)
+
+
+def refuse_and_spin(path):
+    """Say that it runs, then never end in Python, whatever is raised in it."""
+    mark(path)
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            mark(f"{path}.swallowed")
+
+
+def count_to(number):
+    return sum(1 for _ in range(number))
