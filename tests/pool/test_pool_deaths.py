@@ -71,7 +71,8 @@ def test_peak_memory_is_that_of_the_task(make_pool):
 def test_only_the_task_that_ran_is_lost(make_pool):
     pool = make_pool(1)
     handed_in = [
-        pool.submit(tasks.die) if number in (3, 10) else pool.submit(tasks.square, number) for number in range(30)
+        pool.submit(tasks.die) if number in (3, 10) else pool.submit(tasks.square, number)
+        for number in range(30)
     ]
     ends = [future.exception() for future in handed_in]
     assert [number for number, end in enumerate(ends) if isinstance(end, whichever.WorkerDied)] == [3, 10]
@@ -168,7 +169,9 @@ def test_an_exception_is_not_retried(make_pool, tmp_path):
 def test_options_override_the_pools_rules_and_leave_them_alone(make_pool, tmp_path):
     pool = make_pool(1, retries=1)
     patient = pool.options(retries=0)
-    assert isinstance(patient.submit(tasks.die_once, str(tmp_path / "a"), 1).exception(), whichever.WorkerDied)
+    assert isinstance(
+        patient.submit(tasks.die_once, str(tmp_path / "a"), 1).exception(), whichever.WorkerDied
+    )
     assert pool.submit(tasks.die_once, str(tmp_path / "b"), 2).result() == 2
     patient.shutdown()
     with patient:

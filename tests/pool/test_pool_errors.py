@@ -153,7 +153,9 @@ def test_sys_exit_in_a_task_is_that_tasks_exception(pool, code):
     assert pool.statistics().workers_died == 0
 
 
-@pytest.mark.parametrize("kind", [MemoryError, KeyboardInterrupt, GeneratorExit, RecursionError, StopIteration])
+@pytest.mark.parametrize(
+    "kind", [MemoryError, KeyboardInterrupt, GeneratorExit, RecursionError, StopIteration]
+)
 def test_unusual_exceptions_are_the_tasks_own(pool, kind):
     assert type(pool.submit(throw, kind).exception()) is kind
     assert pool.submit(tasks.same, 1).result() == 1

@@ -1,6 +1,5 @@
 """No guard is needed, however a program is started: a script, standard input, -c, a notebook."""
 
-
 import pytest
 
 PLAIN = """

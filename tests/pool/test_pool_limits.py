@@ -18,6 +18,7 @@ from watching import until
 from whichever import _core
 from whichever.executors import _crew, _host, _template
 
+
 def run(tmp_path, text):
     """Run a program in a process whose limits are its own; return what it printed."""
     script = tmp_path / "limited.py"

@@ -9,7 +9,6 @@ from concurrent import futures
 
 import pool_tasks as tasks
 import pytest
-from watching import until
 
 
 class Counted:
@@ -49,7 +48,9 @@ def test_items_that_are_tuples_stay_one_argument(pool):
 
 @pytest.mark.parametrize("chunksize", [1, 3, 1000])
 def test_every_chunk_size_gives_the_same_results(pool, chunksize):
-    assert list(pool.map(tasks.square, range(100), chunksize=chunksize)) == [item * item for item in range(100)]
+    assert list(pool.map(tasks.square, range(100), chunksize=chunksize)) == [
+        item * item for item in range(100)
+    ]
 
 
 def test_an_endless_iterator_is_taken_only_a_little_ahead(pool):

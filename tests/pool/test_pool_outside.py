@@ -94,7 +94,12 @@ def test_log_records_reach_the_callers_handlers_with_all_they_have(make_pool, ca
     with caplog.at_level(logging.INFO):
         pid = make_pool(1).submit(log).result()
     first, second = (record for record in caplog.records if record.name == "far.away")
-    assert (first.getMessage(), first.levelname, first.shade, first.process) == ("number 5", "INFO", "green", pid)
+    assert (first.getMessage(), first.levelname, first.shade, first.process) == (
+        "number 5",
+        "INFO",
+        "green",
+        pid,
+    )
     assert "ValueError: inside" in second.exc_text
 
 

@@ -40,7 +40,14 @@ def test_a_thousand_tasks_take_no_more_shared_memory_than_one(pool):
 
 def test_slices_and_reshapes_of_shared_data_travel(pool):
     shared = whichever.share(np.arange(MIB, dtype="i8").reshape(1024, 1024))
-    parts = [shared[10:20], shared[500], shared.reshape(-1)[5:50_000], shared.T, shared[::2, ::2], shared[1000:]]
+    parts = [
+        shared[10:20],
+        shared[500],
+        shared.reshape(-1)[5:50_000],
+        shared.T,
+        shared[::2, ::2],
+        shared[1000:],
+    ]
     before = pool.statistics().shared_bytes_used
     for part in parts:
         assert pool.submit(total, part).result() == part.sum()
@@ -66,9 +73,13 @@ def test_a_task_writes_only_to_its_own_view(make_pool):
 def test_shared_data_in_dicts_frames_and_closures_travels(pool):
     pandas = pytest.importorskip("pandas")
     shared = whichever.share({"left": np.arange(100_000), "right": [np.ones(MIB), "word"]})
-    assert pool.submit(lambda data: float(data["right"][0].sum() + data["left"][5]), shared).result() == MIB + 5
+    assert (
+        pool.submit(lambda data: float(data["right"][0].sum() + data["left"][5]), shared).result() == MIB + 5
+    )
     frame = whichever.share(pandas.DataFrame({"number": np.arange(100_000.0)}))
-    assert pool.submit(lambda data: float(data["number"].sum()), frame).result() == float(frame["number"].sum())
+    assert pool.submit(lambda data: float(data["number"].sum()), frame).result() == float(
+        frame["number"].sum()
+    )
     array = whichever.share(np.ones(MIB))
     assert pool.submit(lambda: float(array.sum())).result() == MIB
 
@@ -105,12 +116,15 @@ def test_a_worker_may_keep_it_over_tasks(make_pool):
 
 
 def test_its_memory_is_given_back(pool):
-    before = pool.statistics().shared_bytes_used
+    def used():
+        pool.submit(tasks.same, 1).result()
+        return pool.statistics().shared_bytes_used
+
+    before = used()
     for _ in range(10):
         assert pool.submit(total, whichever.share(np.ones(MIB))).result() == MIB
         gc.collect()
-    pool.submit(tasks.same, 1).result()
-    assert until(lambda: (pool.submit(tasks.same, 1).result(), pool.statistics().shared_bytes_used)[1] - before < 40 * MIB)
+    assert until(lambda: used() - before < 40 * MIB)
 
 
 def test_it_serves_one_pool_after_another(make_pool):

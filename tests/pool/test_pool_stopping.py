@@ -138,7 +138,9 @@ def test_a_task_that_waits_for_a_program_can_be_stopped(make_pool):
         import subprocess
         import sys
 
-        return subprocess.run([sys.executable, "-c", f"import time; time.sleep({seconds})"], check=False).returncode
+        return subprocess.run(
+            [sys.executable, "-c", f"import time; time.sleep({seconds})"], check=False
+        ).returncode
 
     pool = make_pool(1)
     assert isinstance(pool.options(timeout=0.3).submit(call, 5).exception(), whichever.TaskTimeoutError)
