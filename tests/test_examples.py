@@ -62,6 +62,15 @@ def test_use_the_verdict_runs_no_item_twice_and_finds_the_peak(tmp_path):
     assert last.endswith(f"the peak is {peak_below(40_001)}")
 
 
+def test_process_pool_survives_a_task_that_hangs_and_a_worker_that_dies(tmp_path):
+    assert output_of("process_pool", tmp_path).splitlines() == [
+        "9592 primes",
+        "TaskTimeoutError: the pool goes on",
+        "WorkerDied: the pool goes on",
+        "25 of them below 100",
+    ]
+
+
 def peak_below(end):
     """The highest number that any start below `end` climbs to, found with a memory of what was seen."""
     peaks = {1: 1}

@@ -124,16 +124,17 @@ class Crew:
         report = _report_file()
         fds = [*order.fds, report.fileno()]
         failure: OSError | None = None
+        limits = thread_limits(order.inner_threads)
         for _ in range(2):  # a template may have been killed since it was last used
             try:
-                template = self._template(order.inner_threads)
+                template = self._template(limits)
                 configuration["environ"] = os.environ | template.limits
                 spare = self._place(
                     template, order, lambda sock: send_configuration(sock, configuration, fds)
                 )
             except OSError as error:
                 failure = error
-                self._dismiss(order.inner_threads)
+                self._dismiss(limits)
                 continue
             self._lifelines.add(spare.socket)
             with contextlib.suppress(OSError):  # the worker that was asked for is on its way
@@ -165,17 +166,18 @@ class Crew:
             raise
         return spare
 
-    def _template(self, inner_threads: int) -> Template:
-        template = self._templates.get(inner_threads)
+    def _template(self, limits: dict[str, str]) -> Template:
+        # Libraries that it has loaded have read their limits: other limits need another template.
+        template = self._templates.get(_key(limits))
         if template is not None and template.has_ended():
-            self._dismiss(inner_threads)
+            self._dismiss(limits)
             template = None
         if template is None:
-            template = self._templates[inner_threads] = Template(inner_threads)
+            template = self._templates[_key(limits)] = Template(limits)
         return template
 
-    def _dismiss(self, inner_threads: int) -> None:
-        template = self._templates.pop(inner_threads, None)
+    def _dismiss(self, limits: dict[str, str]) -> None:
+        template = self._templates.pop(_key(limits), None)
         if template is not None:
             template.hang_up()
             template.wait(0.0)
@@ -227,8 +229,12 @@ class Crew:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._templates: dict[int, Template] = {}
+        self._templates: dict[frozenset[tuple[str, str]], Template] = {}
         self._lifelines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def _key(limits: dict[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset(limits.items())
 
 
 def refuse_recursion() -> None:

@@ -75,8 +75,10 @@ class ProcessPool(futures.Executor):
         if initializer is not None and not callable(initializer):
             msg = "initializer must be a callable"
             raise TypeError(msg)
+        _check_context(mp_context)
         _check_tasks_per_child(max_tasks_per_child, mp_context)
         _check_rules(timeout, retries)
+        _check_positive(max_memory_bytes=max_memory_bytes, inner_threads=inner_threads)
         threads = max(cores // workers, 1) if inner_threads is None else inner_threads
         staff = Staff(name, threads, max_memory_bytes, mp_context, initializer, tuple(initargs))
         self._max_workers = workers
@@ -289,6 +291,19 @@ def _check_rules(timeout: float | None, retries: int) -> None:
     if retries < 0:
         msg = f"retries must be at least 0, not {retries}"
         raise ValueError(msg)
+
+
+def _check_positive(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            msg = f"{name} must be at least 1, or None, not {number}"
+            raise ValueError(msg)
+
+
+def _check_context(context: BaseContext | None) -> None:
+    if context is not None and not hasattr(context, "get_start_method"):
+        msg = f"mp_context must be a context, as multiprocessing.get_context({context!r}) makes"
+        raise TypeError(msg)
 
 
 def _check_tasks_per_child(limit: int | None, context: BaseContext | None) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from whichever import _core
-from whichever.executors._boot import search_path, thread_limits
+from whichever.executors._boot import search_path
 from whichever.executors._remote.foreman import PACKET
 
 _PROGRAM = """\
@@ -75,11 +75,11 @@ class Template:
     """One template process.
 
     Args:
-        inner_threads: How many threads native libraries may start in each of its workers.
+        limits: Environment variables that say how many threads native libraries may start in each of its workers.
     """
 
-    def __init__(self, inner_threads: int) -> None:
-        self.limits = thread_limits(inner_threads)
+    def __init__(self, limits: dict[str, str]) -> None:
+        self.limits = limits
         self.modules: frozenset[str] = frozenset()
         self.spares: deque[Spare] = deque()
         self._process, self._control = _start(self.limits)

@@ -1,0 +1,36 @@
+"""Waiting for a condition, with a bound; and what can be seen of processes from outside."""
+
+import os
+import time
+from pathlib import Path
+
+SECONDS = 15
+
+
+def until(condition, seconds=SECONDS):
+    """Say whether the condition comes true within the bound."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def is_alive(pid):
+    """Say whether the process runs: a zombie does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def descriptors(pid="self"):
+    """Count the open descriptors of a process."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def threads(pid="self"):
+    """Count the threads of a process."""
+    return len(os.listdir(f"/proc/{pid}/task"))
