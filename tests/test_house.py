@@ -146,6 +146,30 @@ def test_each_view_of_a_result_file_has_its_own_block(room, tmp_path):
     assert tables.filled(filled, tmp_path) == filled
 
 
+def test_the_pools_views_show_promises_figures_and_black_box_failures(room, tmp_path):
+    target = {
+        "figure": "no-op", "unit": "us", "ours": 2.0, "rival": "Ray", "theirs": None, "factor": None, "at_least": 3,
+        "kept": "not measured",
+    }  # fmt: skip
+    rows = [{"contender": "ours", "figure": "submit_per_s", "median": 1234.5}]
+    room("benches", "_result").write_result(
+        "process_pool", {"targets": [target], "rows": rows, "lacking": []}, folder=tmp_path
+    )
+    failure = {"executor": "e", "CPython": "3.13", "start_method": "fork", "outcome": "fail", "why": "w"}
+    failures = [failure | {"test": "black", "reads": ""}, failure | {"test": "white", "reads": "e._x"}]
+    room("benches", "_result").write_result(
+        "conformance_process_pool", {"rows": [], "failures": failures}, folder=tmp_path
+    )
+    views = ("process_pool", "process_pool.calls", "process_pool.lacks", "conformance_process_pool.failures")
+    text = "".join(f"<!-- table:{name} -->\n<!-- /table -->\n" for name in views)
+    filled = room("tools", "tables").filled(text, tmp_path)
+    assert "| no-op | us | 2 | Ray |  |  | 3 | not measured |" in filled
+    assert "| ours |  |  | 1,234 |  |" in filled
+    assert "Every pool has every figure." in filled
+    assert "| e | 3.13 | fork | black | fail | w |" in filled
+    assert "white" not in filled
+
+
 def test_results_of_any_shape_become_a_table(room):
     tables = room("tools", "tables")
     rows = [{"kind": "sleep", "right": 0.98}]

@@ -136,13 +136,14 @@ def pool_lacks(results: dict[str, Any]) -> str:
 
 
 def pool_tests_failed(results: dict[str, Any]) -> str:
-    """List the tests that are not ok."""
+    """List the black-box tests that are not ok; the file has the others, too."""
     rows = [
         {"executor": row["executor"], "CPython": row["CPython"], "start method": row["start_method"]}
-        | {"test": row["test"], "outcome": row["outcome"], "reads": row["reads"], "why": row["why"]}
+        | {"test": row["test"], "outcome": row["outcome"], "why": row["why"]}
         for row in results["failures"]
+        if not row["reads"]
     ]
-    return markdown_table(rows) if rows else "Every test is ok.\n"
+    return markdown_table(rows) if rows else "Every black-box test is ok.\n"
 
 
 RENDERERS: dict[str, Callable[[Any], str]] = {
