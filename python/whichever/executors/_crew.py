@@ -18,6 +18,7 @@ import threading
 import time
 import weakref
 from dataclasses import dataclass, field
+from multiprocessing import process as mp_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -263,6 +264,7 @@ def _configuration(order: Order) -> dict[str, Any]:
         "argv": [str(word) for word in sys.argv],
         "log_levels": dump_levels(),
         "modules": order.modules,
+        "authkey": bytes(mp_process.current_process().authkey),
         **order.configuration,
     }
 

@@ -244,6 +244,9 @@ impl MapIterator {
     fn next(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let mut source = self.lock()?;
         loop {
+            if self.run.is_cancelled() {
+                return Ok(None);
+            }
             if source.left > 0 {
                 return self.next_of_batch(py, &mut source).map(Some);
             }

@@ -98,7 +98,8 @@ def _settle(configuration: dict[str, Any]) -> None:
         file.write(name)
     import multiprocessing.process  # noqa: PLC0415 - the template has it
 
-    multiprocessing.process.current_process().name = name
+    this = multiprocessing.process.current_process()
+    this.name, this.authkey = name, configuration["authkey"]  # managers of the caller know the key
     random.seed()
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
