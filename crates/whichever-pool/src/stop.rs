@@ -6,7 +6,7 @@ use crate::task::{Ended, Ticket, Why};
 
 /// A task that keeps others waiting behind it this long loses them to an idle worker.
 const STEAL_AFTER_NS: u64 = 300_000;
-/// Results that wait in a tray behind a task longer than this are fetched.
+/// Results that wait behind a task longer than this are fetched.
 const PEEK_AFTER_NS: u64 = 1_000_000;
 /// From the exception in a task to the end of its worker.
 pub const GRACE_NS: u64 = 300_000_000;
@@ -20,22 +20,25 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         [peek, steal, stops].into_iter().flatten().min()
     }
 
-    /// Take results of batches that wait behind a task that takes long.
+    /// Look after workers that do not ring: a result that came soon after another waits for the next ring, which a long
+    /// task may keep waiting; those of a batch wait in its tray. So once for each task that takes long, look.
     fn peek(&mut self, now_ns: u64) -> Option<u64> {
         let mut look_again = None;
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
-            let is_batch = slot.flights.front().is_some_and(|flight| flight.task.batch.is_some());
             let (running, since_ns) = slot.link.running();
-            if !is_batch || running == 0 || slot.peeked == running {
+            if slot.held == 0 || running != 0 && slot.peeked == running {
                 continue;
             }
+            let since_ns = if running == 0 { now_ns } else { since_ns };
             let due_ns = since_ns.saturating_add(PEEK_AFTER_NS);
             if now_ns < due_ns {
                 look_again = Some(look_again.unwrap_or(u64::MAX).min(due_ns));
                 continue;
             }
             slot.peeked = running;
+            // Rings come before trays: what lies there was sent before.
+            self.collect_from(index);
             self.clear_tray(index);
         }
         look_again
