@@ -110,15 +110,11 @@ impl Slab {
 
 /// Memory of a Python object that a task sends along. The object cannot resize or free it meanwhile.
 pub(super) struct Exported {
-    // Held only: releasing it needs the interpreter, which PyO3 sees to.
-    _export: Export,
+    // Held only. Not a `PyBuffer`: its drop waits for the interpreter, and tasks are dropped under the pool's lock. That of
+    // a reference does not.
+    _object: Py<PyAny>,
     address: usize,
     len: usize,
-}
-
-enum Export {
-    Bytes { _object: Py<PyBytes> },
-    View { _view: PyBuffer<u8> },
 }
 
 // SAFETY: 1. what is shared is an address and a length; the memory behind it stays in place as long as the export lives.
@@ -134,21 +130,18 @@ impl Exported {
         Self {
             address: content.as_ptr() as usize,
             len: content.len(),
-            _export: Export::Bytes { _object: object.clone().unbind() },
+            _object: object.clone().unbind().into_any(),
         }
     }
 
-    /// The content of a flat memory view of bytes.
+    /// The content of a flat `memoryview` of bytes, which nobody else may release.
     ///
     /// # Errors
     /// When the object gives none.
     pub(super) fn view(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         let view = PyBuffer::<u8>::get(object)?;
-        Ok(Self {
-            address: view.buf_ptr() as usize,
-            len: view.len_bytes(),
-            _export: Export::View { _view: view },
-        })
+        let (address, len) = (view.buf_ptr() as usize, view.len_bytes());
+        Ok(Self { address, len, _object: object.clone().unbind() })
     }
 
     /// Where it lies.
