@@ -93,7 +93,7 @@ def _settle(configuration: dict[str, Any]) -> None:
     sys.argv[:] = configuration["argv"]
     cargo.forbid(tuple(configuration.get("by_value", ())))
     # As multiprocessing does; a file that does not own its descriptor may be left open without a warning.
-    sys.stdin = open(os.open(os.devnull, os.O_RDONLY), closefd=False)  # noqa: PTH123, SIM115
+    sys.stdin = open(os.open(os.devnull, os.O_RDONLY), closefd=False)  # noqa: SIM115
     name = configuration["name"]
     with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:  # noqa: PTH123 - pathlib costs 5 ms
         file.write(name)
