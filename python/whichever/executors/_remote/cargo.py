@@ -13,8 +13,10 @@ import pickle
 import sys
 import traceback
 from contextvars import ContextVar
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from . import prepared
 from .payload import PROTOCOL, load, sent_by_value, text_of
 from .variables import reduce_variable
 
@@ -310,7 +312,8 @@ def _code_pickler() -> Any:
         def reducer_override(self, value: Any) -> Any:
             if type(value) is ContextVar:
                 return reduce_variable(value, cloudpickle.list_registry_pickle_by_value())
-            return super().reducer_override(value)
+            reduced = super().reducer_override(value)
+            return prepared.mark(value, reduced) if type(value) is FunctionType else reduced
 
     return CodePickler
 

@@ -19,7 +19,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import cargo
+from . import cargo, prepared
 from .configuring import receive_configuration, stay_alive_with
 from .hooks import Hooks, TaskInterrupted
 from .logs import forward_logging
@@ -92,7 +92,8 @@ def _settle(configuration: dict[str, Any]) -> None:
     sys.path[:] = configuration["path"]
     sys.argv[:] = configuration["argv"]
     cargo.forbid(tuple(configuration.get("by_value", ())))
-    sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - as multiprocessing does
+    # As multiprocessing does; a file that does not own its descriptor may be left open without a warning.
+    sys.stdin = open(os.open(os.devnull, os.O_RDONLY), closefd=False)  # noqa: SIM115
     name = configuration["name"]
     with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:  # noqa: PTH123 - pathlib costs 5 ms
         file.write(name)
@@ -136,11 +137,14 @@ def _handle_signals(core: Any) -> None:
 def _initialize(
     configuration: dict[str, Any], initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]
 ) -> None:
-    if initializer is not None:
-        initializer(*initargs)
-    if (blob := configuration.get("initializer")) is not None:
-        fn, args, _ = cargo.load_call(blob)
-        fn(*args)
+    # What multiprocessing started has the caller's `__main__` in some form; from a template it goes as code.
+    with prepared.preparing(initializer) as begin:
+        args: tuple[Any, ...] = initargs
+        if (blob := configuration.get("initializer")) is not None:
+            initializer, args, _ = cargo.load_call(blob)
+        if initializer is not None:
+            begin()
+            initializer(*args)
 
 
 def leave() -> None:
