@@ -34,6 +34,9 @@ const PIECE_TASKS: usize = 4096;
 /// Workers that die before they are ready, one after the other, until the pool gives up.
 const START_FAILURES: u32 = 3;
 
+/// From a worker that could not be started to the next try, while others do the work.
+const ASK_AGAIN_NS: u64 = 1_000_000_000;
+
 /// Limits that the user sets.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -112,6 +115,10 @@ pub struct Crew<T, L> {
     /// Workers asked for whose links are not here yet.
     pub(crate) hiring: usize,
     pub(crate) start_failures: u32,
+    /// A worker could not be started: no more are asked for while others are there.
+    refused: bool,
+    /// When they are asked for again; 0 until that is known.
+    ask_again_ns: u64,
     /// Tasks that someone else copies into the arena now.
     pub(crate) loading: usize,
     pub(crate) effects: VecDeque<Effect<T>>,
@@ -141,6 +148,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             next_function: 1,
             hiring: 0,
             start_failures: 0,
+            refused: false,
+            ask_again_ns: 0,
             loading: 0,
             effects: VecDeque::new(),
             words: VecDeque::new(),
@@ -311,6 +320,9 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         }
         let coming = self.hiring + self.slots.iter().filter(|slot| slot.phase == Phase::Hired).count();
         let alive = self.hiring + self.slots.iter().filter(|slot| slot.phase != Phase::Leaving).count();
+        if self.refused && (alive > 0 || self.pending.is_empty()) {
+            return;
+        }
         let waiting = self.waiting(self.limits.workers);
         let wanted = waiting.saturating_sub(coming).min(self.limits.workers.saturating_sub(alive));
         for _ in 0..wanted {
@@ -343,14 +355,37 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     /// A worker that was asked for is on its way.
     pub fn seat(&mut self, token: u64, link: L, storage: Arc<Storage>) {
         self.hiring -= 1;
+        self.refused = false;
         self.counts.hired += 1;
-        self.slots.push(Slot::new(token, link, storage));
+        let mut slot = Slot::new(token, link, storage);
+        if self.broken.is_some() {
+            slot.phase = Phase::Leaving;
+            self.effects.push_back(Effect::HangUp(token));
+        }
+        self.slots.push(slot);
     }
 
     /// A worker that was asked for could not be started. The pool goes on with those it has; with none, what waits fails.
     pub fn hire_failed(&mut self, reason: &str) {
         self.hiring -= 1;
+        self.refuse();
         self.fail_if_alone(reason);
+    }
+
+    fn refuse(&mut self) {
+        (self.refused, self.ask_again_ns) = (true, 0);
+    }
+
+    /// Ask for workers again when a refusal is `ASK_AGAIN_NS` old; returns when that is.
+    pub(crate) fn ask_again(&mut self, now_ns: u64) -> Option<u64> {
+        if !self.refused {
+            return None;
+        }
+        if self.ask_again_ns == 0 {
+            self.ask_again_ns = now_ns.saturating_add(ASK_AGAIN_NS);
+        }
+        self.refused = now_ns < self.ask_again_ns;
+        self.refused.then_some(self.ask_again_ns)
     }
 
     /// A worker ended before it was ready.
@@ -358,6 +393,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         self.start_failures += 1;
         if self.start_failures >= START_FAILURES {
             self.start_failures = 0;
+            self.refuse();
             self.fail_if_alone(reason);
         }
     }

@@ -17,7 +17,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         let peek = self.peek(now_ns);
         let steal = self.steal(now_ns);
         let stops = self.slots.iter_mut().filter_map(|slot| check_time(slot, now_ns)).min();
-        [peek, steal, stops].into_iter().flatten().min()
+        let hire = self.ask_again(now_ns);
+        [peek, steal, stops, hire].into_iter().flatten().min()
     }
 
     /// Look after workers that do not ring: a result that came soon after another waits for the next ring, which a long
