@@ -198,6 +198,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         if let Some(broken) = &self.broken {
             let broken = Arc::clone(broken);
             self.settle(task, Ended::Broken(broken));
+        } else if let Some(reason) = task.misfit() {
+            self.settle(task, Ended::TooLarge(reason));
         } else {
             self.pending.push_back(task);
         }
@@ -236,9 +238,13 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     /// Take a task back that `hand_out` gave away to be loaded.
     pub fn loaded(&mut self, task: Task<T>, result: Result<(), String>) {
         self.loading -= 1;
-        match result {
-            Ok(()) => self.pending.push_front(task),
-            Err(reason) => self.settle(task, Ended::TooLarge(reason)),
+        match (result, &self.broken) {
+            (_, Some(broken)) => {
+                let broken = Arc::clone(broken);
+                self.settle(task, Ended::Broken(broken));
+            }
+            (Ok(()), None) => self.pending.push_front(task),
+            (Err(reason), None) => self.settle(task, Ended::TooLarge(reason)),
         }
     }
 
@@ -306,7 +312,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         slot.held += count as usize;
         slot.lend(&task);
         task.ticket.place(Some((slot.token, position)));
-        slot.flights.push_back(Flight { position, task, early: None, kill_at_ns: 0 });
+        slot.flights.push_back(Flight { position, task, kill_at_ns: 0 });
         if self.limits.tasks_per_worker.is_some_and(|most| slot.given >= most) {
             slot.phase = Phase::Retiring;
         }
@@ -412,10 +418,10 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     pub fn break_down(&mut self, broken: Broken) {
         let broken = Arc::new(broken);
         self.broken = Some(Arc::clone(&broken));
+        self.kill_all(); // first: what is settled must not start
         for task in self.take_unfinished() {
             self.settle(task, Ended::Broken(Arc::clone(&broken)));
         }
-        self.kill_all();
     }
 
     /// No task is to come: let the workers go when there are none left.
@@ -434,7 +440,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     pub(crate) fn take_unfinished(&mut self) -> Vec<Task<T>> {
         let mut tasks: Vec<Task<T>> = Vec::new();
         for slot in &mut self.slots {
-            tasks.extend(slot.flights.drain(..).map(|flight| flight.task));
+            tasks.extend(slot.flights.drain(..).map(|flight| flight.task.left_to_worker()));
             slot.held = 0;
         }
         tasks.extend(std::mem::take(&mut self.pending));
@@ -446,16 +452,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         let count = items.end - items.start;
         self.counts.count(&ended, count);
         self.settled = true;
-        let freed: Vec<u64> = match ended {
-            // What a live worker holds it gives back itself; what never reached one is given back here.
-            Ended::Dropped | Ended::TooLarge(_) | Ended::Broken(_) => task.lent().collect(),
-            _ => Vec::new(),
-        };
-        for offset in freed {
-            if !self.slots.iter().any(|slot| slot.lent.contains(&offset)) {
-                self.arena.free(offset);
-            }
-        }
+        // What the task still calls its own. What a worker was lent is not: it, or its death, gives that back.
+        task.lent().for_each(|offset| self.arena.free(offset));
         if let Some(function) = self.functions.get_mut(&task.function) {
             function.users -= u64::from(count);
             if function.users == 0 && function.dropped {

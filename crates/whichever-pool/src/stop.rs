@@ -38,8 +38,6 @@ impl<T: Ticket, L: Link> Crew<T, L> {
                 continue;
             }
             slot.peeked = running;
-            // Rings come before trays: what lies there was sent before.
-            self.collect_from(index);
             self.clear_tray(index);
         }
         look_again
@@ -107,9 +105,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             }
         }
         for (task, why) in given_up {
-            let freed: Vec<u64> = task.lent().collect();
             self.settle(task, Ended::Stopped(why));
-            freed.into_iter().for_each(|offset| self.arena.free(offset));
         }
     }
 
@@ -173,11 +169,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
             let (running, _) = slot.link.running();
-            let next = slot
-                .flights
-                .iter()
-                .find(|flight| flight.position > running && flight.task.ticket.is_cancelled());
-            if let (Some(position), None) = (next.map(|flight| flight.position), slot.revoked_to) {
+            if let Some(position) = slot.first_after(running, |task| task.ticket.is_cancelled()) {
                 self.take_back(index, position);
             }
         }
