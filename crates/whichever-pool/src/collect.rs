@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::crew::{Crew, Effect, Word};
+use crate::distrust::may_end;
 use crate::slot::{Flight, Link, Phase};
 use crate::task::{Broken, Cargo, Death, Ended, Loan, Storage, Task, Ticket};
 use crate::wire::{self, BODY_IN_ARENA, RECYCLE, Reply, ReplyKind, RequestHead, RequestKind};
@@ -28,33 +29,33 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     }
 
     pub(crate) fn collect_from(&mut self, index: usize) {
-        loop {
+        while !self.slots[index].mad {
             let slot = &mut self.slots[index];
             let mut news = None;
             let storage = &slot.storage;
             if !slot.link.pop(&mut |record| news = read(record, storage)) {
+                if slot.link.is_corrupt() {
+                    self.condemn(index);
+                }
                 break;
             }
             slot.unwoken = true; // it may wait for the room that this record left
-            match news {
-                Some(news) => self.hear(index, news),
-                // A worker that sends what nobody understands is not to be trusted with tasks.
-                None => self.slots[index].link.kill(),
+            if !news.is_some_and(|news| self.hear(index, news)) {
+                self.condemn(index);
             }
         }
     }
 
-    fn hear(&mut self, index: usize, news: News) {
+    /// Whether the news make sense.
+    fn hear(&mut self, index: usize, news: News) -> bool {
         match news.kind {
-            ReplyKind::Ready => self.welcome(index, news.position, news.number),
+            ReplyKind::Ready => return self.welcome(index, news.position, news.number),
             ReplyKind::Say => self.words.push_back(Word::Say(news.position, news.cargo.body)),
             ReplyKind::Log => self.words.push_back(Word::Log(news.cargo.body)),
             ReplyKind::Free => {
                 for offset in wire::offsets(&news.cargo.body) {
-                    if self.slots[index].lent.remove(&offset) {
+                    if self.slots[index].take_return(offset) {
                         self.arena.free(offset);
-                    } else {
-                        self.slots[index].release_shared(offset);
                     }
                 }
             }
@@ -62,45 +63,48 @@ impl<T: Ticket, L: Link> Crew<T, L> {
                 reason: "the initializer of a worker raised; the pool runs nothing any more".to_owned(),
                 error: Some(news.cargo.body),
             }),
-            ReplyKind::Revoked => self.answered(index, news.position, news.number),
-            _ => self.finish(index, news),
+            ReplyKind::Revoked => return self.answered(index, news.position, news.number),
+            _ => return self.finish(index, news),
         }
+        true
     }
 
-    fn welcome(&mut self, index: usize, pid: u64, tray: u64) {
+    fn welcome(&mut self, index: usize, pid: u64, tray: u64) -> bool {
         let slot = &mut self.slots[index];
-        slot.pid = u32::try_from(pid).unwrap_or(0);
-        slot.link.meet(slot.pid, tray);
+        let Some(pid) = u32::try_from(pid).ok().filter(|pid| *pid != 0 && slot.pid == 0) else {
+            return false;
+        };
+        slot.pid = pid;
+        slot.link.meet(pid, tray);
         self.start_failures = 0;
         if slot.phase == Phase::Hired {
             slot.phase = Phase::Ready;
         }
+        true
     }
 
     /// A task has ended, well or not, or some of a batch have.
-    fn finish(&mut self, index: usize, mut news: News) {
+    fn finish(&mut self, index: usize, mut news: News) -> bool {
         let slot = &mut self.slots[index];
-        if let Some(flight) = slot.flights.front_mut() {
-            forget_early(flight, &mut news);
+        let is_part = news.kind == ReplyKind::Items;
+        let said = if is_part { u64::from(news.count) } else { 1 };
+        let last = news.position.saturating_add(said).saturating_sub(1);
+        let was_taken = is_part && forget_early(&mut slot.early, &mut news) && news.count == 0;
+        let count = if is_part { u32::from(news.count) } else { 1 };
+        if !was_taken && !may_end(slot, news.kind, news.position, count) {
+            // Tasks that broke with the pool may still end.
+            return slot.phase == Phase::Leaving;
         }
-        if slot.flights.front().is_none_or(|flight| flight.position != news.position) {
-            return;
-        }
-        let count = if news.kind == ReplyKind::Items { u32::from(news.count) } else { 1 };
-        if count == 0 {
-            return;
-        }
-        let Some(task) = slot.pop_front(count) else { return };
+        // A worker that has gone past what was taken back has answered for it.
+        slot.allow_after(last);
         if news.recycle && slot.phase == Phase::Ready {
             slot.phase = Phase::Retiring;
             self.counts.recycled += 1;
         }
-        // A worker that has gone past what was taken back has answered for it.
-        let last = news.position + u64::from(count) - 1;
-        if slot.revoked_to.is_some_and(|revoked| last >= revoked) {
-            slot.revoked_to = None;
-            slot.link.allow_all();
+        if was_taken {
+            return true;
         }
+        let Some(task) = slot.pop_front(count) else { return false };
         self.note_duration(task.function, news.number, count);
         let ended = match (task.stopping, news.kind) {
             (Some(why), ReplyKind::Raised) => Ended::Stopped(why),
@@ -114,23 +118,25 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             _ => Ended::Value(news.cargo),
         };
         self.conclude(task, ended);
+        true
     }
 
     /// Tasks that were taken back have been passed over, up to `last`.
-    fn answered(&mut self, index: usize, position: u64, last: u64) {
+    fn answered(&mut self, index: usize, position: u64, last: u64) -> bool {
         let slot = &mut self.slots[index];
-        if slot.revoked_to.is_some_and(|revoked| last >= revoked) {
-            slot.revoked_to = None;
-            slot.link.allow_all();
+        if position == 0 || position > last || last >= slot.next_position {
+            return false;
         }
+        slot.allow_after(last);
         // They had seemed to run when they were taken back, and did not.
         if slot.flights.front().is_some_and(|flight| flight.position == position)
             && let Some(flight) = slot.flights.pop_front()
         {
             slot.held -= flight.task.count() as usize;
-            slot.unlend(&flight.task);
-            self.requeue(flight.task);
+            // The worker has read the request: it gives the memory back, or has done so.
+            self.requeue(flight.task.left_to_worker());
         }
+        true
     }
 
     /// Put a task that did not start back to the front of the queue, or settle it if nobody wants it any more.
@@ -179,7 +185,6 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     /// A worker has ended. What it had sent before is heard first.
     pub fn bury(&mut self, death: Death) {
         let Some(index) = self.slots.iter().position(|slot| slot.token == death.token) else { return };
-        self.collect_from(index);
         self.clear_tray(index);
         let (running, _) = self.slots[index].link.running();
         let mut slot = self.slots.swap_remove(index);
@@ -189,8 +194,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         }
         let expected = slot.phase == Phase::Leaving;
         let unready = slot.phase == Phase::Hired;
-        while let Some(mut flight) = slot.flights.pop_back() {
-            flight.task.loaded.clear();
+        while let Some(flight) = slot.flights.pop_back() {
+            let mut flight = Flight { task: flight.task.left_to_worker(), ..flight };
             let begun = (flight.position..flight.end()).contains(&running);
             if !begun && flight.kill_at_ns == 0 {
                 self.requeue(flight.task);
@@ -216,20 +221,22 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     }
 
     /// Settle what a batch has come to so far and has not sent: of a worker that is dead, or busy with a long task.
+    ///
+    /// The tray is read first: what a task said before its result was put there is in the ring by then.
     pub(crate) fn clear_tray(&mut self, index: usize) {
+        let content = self.slots[index].link.tray();
+        self.collect_from(index);
+        let Some(content) = content else { return };
         let slot = &mut self.slots[index];
-        let Some(content) = slot.link.tray() else { return };
-        let Some(flight) = slot.flights.front_mut() else { return };
-        let (taken, bytes) = flight
-            .early
-            .filter(|(first, ..)| *first == content.first)
-            .map_or((0, 0), |(_, count, bytes)| (count, bytes));
+        let Some(flight) = slot.flights.front() else { return };
+        let early = slot.early.filter(|(first, ..)| *first == content.first);
+        let (taken, bytes) = early.map_or((0, 0), |(_, count, bytes)| (count, bytes));
         let fresh = content.count.saturating_sub(taken);
-        let expected = flight.task.batch.is_some() && flight.position == content.first + u64::from(taken);
-        if !expected || fresh == 0 || flight.task.count() < fresh {
+        let expected = content.first.checked_add(u64::from(taken)) == Some(flight.position);
+        if !expected || !may_end(slot, ReplyKind::Items, flight.position, fresh) {
             return;
         }
-        flight.early = Some((content.first, content.count, content.codes.len()));
+        slot.early = Some((content.first, content.count, content.codes.len()));
         let codes = content.codes.get(bytes..).unwrap_or_default().to_vec();
         if let Some(task) = slot.pop_front(fresh) {
             self.conclude(task, Ended::Items(codes));
@@ -237,7 +244,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     }
 
     /// The task that a dead worker ran: stopped as asked, run again, or lost.
-    fn lose(&mut self, mut task: Task<T>, death: &Death) {
+    pub(crate) fn lose(&mut self, mut task: Task<T>, death: &Death) {
         if let Some(why) = task.stopping {
             self.settle(task, Ended::Stopped(why));
         } else if task.retries > 0 && self.broken.is_none() && !task.ticket.is_cancelled() {
@@ -251,17 +258,19 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     }
 }
 
-/// Take off a part what was taken from the tray before it was sent.
-fn forget_early<T>(flight: &mut Flight<T>, news: &mut News) {
-    let Some((first, count, bytes)) = flight.early.filter(|(first, ..)| *first == news.position) else {
-        return;
+/// Take off a part what was taken from the tray before it was sent. False when nothing was.
+fn forget_early(early: &mut Option<(u64, u32, usize)>, news: &mut News) -> bool {
+    let Some((first, count, bytes)) = early.filter(|(first, ..)| *first == news.position) else {
+        return false;
     };
-    flight.early = None;
-    if news.kind == ReplyKind::Items && u32::from(news.count) >= count && bytes <= news.cargo.body.len() {
-        news.position = first + u64::from(count);
-        news.count -= u16::try_from(count).unwrap_or(news.count);
-        news.cargo.body.drain(..bytes);
+    if u32::from(news.count) < count || bytes > news.cargo.body.len() {
+        return false;
     }
+    *early = None;
+    news.position = first + u64::from(count);
+    news.count -= u16::try_from(count).unwrap_or(news.count);
+    news.cargo.body.drain(..bytes);
+    true
 }
 
 /// Send a worker home; a full ring means kill, for it would never hear.
@@ -286,8 +295,16 @@ pub fn describe(death: &Death) -> String {
     }
 }
 
+/// None for a record that no worker sends.
 fn read(record: &[u8], storage: &Arc<Storage>) -> Option<News> {
     let reply = Reply::parse(record)?;
+    if reply.head.buffers > 0 {
+        let len = storage.file().len().ok()?;
+        let lies_inside = |span: wire::Span| span.offset.checked_add(span.len).is_some_and(|end| end <= len);
+        if !reply.table.spans().all(lies_inside) {
+            return None; // whoever maps it would be killed for looking at it
+        }
+    }
     let mut loans: Vec<Loan> = reply.table.spans().map(|span| Loan::new(span, Arc::clone(storage))).collect();
     let body_loan = if reply.head.flags & BODY_IN_ARENA == 0 { None } else { Some(loans.pop()?) };
     Some(News {

@@ -34,6 +34,9 @@ const PIECE_TASKS: usize = 4096;
 /// Workers that die before they are ready, one after the other, until the pool gives up.
 const START_FAILURES: u32 = 3;
 
+/// From a worker that could not be started to the next try, while others do the work.
+const ASK_AGAIN_NS: u64 = 1_000_000_000;
+
 /// Limits that the user sets.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -112,6 +115,10 @@ pub struct Crew<T, L> {
     /// Workers asked for whose links are not here yet.
     pub(crate) hiring: usize,
     pub(crate) start_failures: u32,
+    /// A worker could not be started: no more are asked for while others are there.
+    refused: bool,
+    /// When they are asked for again; 0 until that is known.
+    ask_again_ns: u64,
     /// Tasks that someone else copies into the arena now.
     pub(crate) loading: usize,
     pub(crate) effects: VecDeque<Effect<T>>,
@@ -141,6 +148,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             next_function: 1,
             hiring: 0,
             start_failures: 0,
+            refused: false,
+            ask_again_ns: 0,
             loading: 0,
             effects: VecDeque::new(),
             words: VecDeque::new(),
@@ -189,6 +198,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         if let Some(broken) = &self.broken {
             let broken = Arc::clone(broken);
             self.settle(task, Ended::Broken(broken));
+        } else if let Some(reason) = task.misfit() {
+            self.settle(task, Ended::TooLarge(reason));
         } else {
             self.pending.push_back(task);
         }
@@ -227,9 +238,13 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     /// Take a task back that `hand_out` gave away to be loaded.
     pub fn loaded(&mut self, task: Task<T>, result: Result<(), String>) {
         self.loading -= 1;
-        match result {
-            Ok(()) => self.pending.push_front(task),
-            Err(reason) => self.settle(task, Ended::TooLarge(reason)),
+        match (result, &self.broken) {
+            (_, Some(broken)) => {
+                let broken = Arc::clone(broken);
+                self.settle(task, Ended::Broken(broken));
+            }
+            (Ok(()), None) => self.pending.push_front(task),
+            (Err(reason), None) => self.settle(task, Ended::TooLarge(reason)),
         }
     }
 
@@ -297,7 +312,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         slot.held += count as usize;
         slot.lend(&task);
         task.ticket.place(Some((slot.token, position)));
-        slot.flights.push_back(Flight { position, task, early: None, kill_at_ns: 0 });
+        slot.flights.push_back(Flight { position, task, kill_at_ns: 0 });
         if self.limits.tasks_per_worker.is_some_and(|most| slot.given >= most) {
             slot.phase = Phase::Retiring;
         }
@@ -311,6 +326,9 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         }
         let coming = self.hiring + self.slots.iter().filter(|slot| slot.phase == Phase::Hired).count();
         let alive = self.hiring + self.slots.iter().filter(|slot| slot.phase != Phase::Leaving).count();
+        if self.refused && (alive > 0 || self.pending.is_empty()) {
+            return;
+        }
         let waiting = self.waiting(self.limits.workers);
         let wanted = waiting.saturating_sub(coming).min(self.limits.workers.saturating_sub(alive));
         for _ in 0..wanted {
@@ -343,14 +361,37 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     /// A worker that was asked for is on its way.
     pub fn seat(&mut self, token: u64, link: L, storage: Arc<Storage>) {
         self.hiring -= 1;
+        self.refused = false;
         self.counts.hired += 1;
-        self.slots.push(Slot::new(token, link, storage));
+        let mut slot = Slot::new(token, link, storage);
+        if self.broken.is_some() {
+            slot.phase = Phase::Leaving;
+            self.effects.push_back(Effect::HangUp(token));
+        }
+        self.slots.push(slot);
     }
 
     /// A worker that was asked for could not be started. The pool goes on with those it has; with none, what waits fails.
     pub fn hire_failed(&mut self, reason: &str) {
         self.hiring -= 1;
+        self.refuse();
         self.fail_if_alone(reason);
+    }
+
+    fn refuse(&mut self) {
+        (self.refused, self.ask_again_ns) = (true, 0);
+    }
+
+    /// Ask for workers again when a refusal is `ASK_AGAIN_NS` old; returns when that is.
+    pub(crate) fn ask_again(&mut self, now_ns: u64) -> Option<u64> {
+        if !self.refused {
+            return None;
+        }
+        if self.ask_again_ns == 0 {
+            self.ask_again_ns = now_ns.saturating_add(ASK_AGAIN_NS);
+        }
+        self.refused = now_ns < self.ask_again_ns;
+        self.refused.then_some(self.ask_again_ns)
     }
 
     /// A worker ended before it was ready.
@@ -358,6 +399,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         self.start_failures += 1;
         if self.start_failures >= START_FAILURES {
             self.start_failures = 0;
+            self.refuse();
             self.fail_if_alone(reason);
         }
     }
@@ -376,10 +418,10 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     pub fn break_down(&mut self, broken: Broken) {
         let broken = Arc::new(broken);
         self.broken = Some(Arc::clone(&broken));
+        self.kill_all(); // first: what is settled must not start
         for task in self.take_unfinished() {
             self.settle(task, Ended::Broken(Arc::clone(&broken)));
         }
-        self.kill_all();
     }
 
     /// No task is to come: let the workers go when there are none left.
@@ -398,7 +440,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     pub(crate) fn take_unfinished(&mut self) -> Vec<Task<T>> {
         let mut tasks: Vec<Task<T>> = Vec::new();
         for slot in &mut self.slots {
-            tasks.extend(slot.flights.drain(..).map(|flight| flight.task));
+            tasks.extend(slot.flights.drain(..).map(|flight| flight.task.left_to_worker()));
             slot.held = 0;
         }
         tasks.extend(std::mem::take(&mut self.pending));
@@ -410,16 +452,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         let count = items.end - items.start;
         self.counts.count(&ended, count);
         self.settled = true;
-        let freed: Vec<u64> = match ended {
-            // What a live worker holds it gives back itself; what never reached one is given back here.
-            Ended::Dropped | Ended::TooLarge(_) | Ended::Broken(_) => task.lent().collect(),
-            _ => Vec::new(),
-        };
-        for offset in freed {
-            if !self.slots.iter().any(|slot| slot.lent.contains(&offset)) {
-                self.arena.free(offset);
-            }
-        }
+        // What the task still calls its own. What a worker was lent is not: it, or its death, gives that back.
+        task.lent().for_each(|offset| self.arena.free(offset));
         if let Some(function) = self.functions.get_mut(&task.function) {
             function.users -= u64::from(count);
             if function.users == 0 && function.dropped {

@@ -7,6 +7,7 @@
 
 mod collect;
 mod crew;
+mod distrust;
 mod hub;
 mod ring_link;
 mod slot;

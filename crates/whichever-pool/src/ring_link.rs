@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use whichever_ring::{CallerEnd, TrayContent, read_tray};
+use whichever_ring::{CallerEnd, DEFAULT_CAPACITY, TrayContent, read_tray};
 use whichever_sys::Pidfd;
 
 use crate::slot::Link;
 use crate::task::Storage;
+use crate::wire::RECORD_BYTES;
+
+const _: () =
+    assert!(RECORD_BYTES <= DEFAULT_CAPACITY / 4, "a ring takes records of a quarter of its length");
 
 const SIGINT: i32 = 2;
 const SIGKILL: i32 = 9;
@@ -44,11 +48,11 @@ impl Link for RingLink {
     }
 
     fn pop(&mut self, read: &mut dyn FnMut(&[u8])) -> bool {
-        let popped = self.end.results.pop(|record| read(record)).is_some();
-        if !popped && self.end.results.is_corrupt() {
-            self.signal(SIGKILL);
-        }
-        popped
+        self.end.results.pop(|record| read(record)).is_some()
+    }
+
+    fn is_corrupt(&self) -> bool {
+        self.end.results.is_corrupt()
     }
 
     fn has_record(&self) -> bool {

@@ -1,5 +1,6 @@
 //! One worker as its caller sees it: the link to it, the tasks it holds, and what it has been told.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ pub trait Link: Send {
     fn wake(&self);
     /// Take the next record and show it to `read`; false when there is none.
     fn pop(&mut self, read: &mut dyn FnMut(&[u8])) -> bool;
+    /// Whether the worker has written to the ring what no worker writes: nothing more comes out of it.
+    fn is_corrupt(&self) -> bool;
     /// Whether a record is waiting.
     fn has_record(&self) -> bool;
     /// The position of the task that runs (0 for none) and since when.
@@ -52,8 +55,6 @@ pub(crate) struct Flight<T> {
     pub(crate) position: u64,
     /// What has not ended of it.
     pub(crate) task: Task<T>,
-    /// What was taken from the tray before it was sent: position of the tray's first, how many, their bytes.
-    pub(crate) early: Option<(u64, u32, usize)>,
     /// When its stop escalates from an exception to a kill; 0 while it is not being stopped.
     pub(crate) kill_at_ns: u64,
 }
@@ -82,12 +83,20 @@ pub(crate) struct Slot<T, L> {
     pub(crate) lent: HashSet<u64>,
     /// What keeps shared memory in place that it uses, by offset, once for each task that brought it.
     pub(crate) shared: HashMap<u64, Vec<Arc<dyn Send + Sync>>>,
+    /// How often an offset will be given back for tasks that were taken back.
+    void: HashMap<u64, u32>,
     /// Its own arena.
     pub(crate) storage: Arc<Storage>,
     /// Tasks it was given in its life.
     pub(crate) given: u64,
     /// The last position taken back that it has not answered yet: until then it gets nothing.
     pub(crate) revoked_to: Option<u64>,
+    /// The last task it holds, and since when it has been seen to wait while another worker was idle.
+    pub(crate) waits: (u64, u64),
+    /// What was taken from the tray before it was sent: position of the tray's first, how many, their bytes.
+    pub(crate) early: Option<(u64, u32, usize)>,
+    /// It has said what cannot be: nothing it says counts any more.
+    pub(crate) mad: bool,
     /// The task that ran when its tray was last looked into.
     pub(crate) peeked: u64,
     /// Something was pushed since it was last woken.
@@ -107,9 +116,13 @@ impl<T, L: Link> Slot<T, L> {
             known: HashSet::new(),
             lent: HashSet::new(),
             shared: HashMap::new(),
+            void: HashMap::new(),
             storage,
             given: 0,
             revoked_to: None,
+            waits: (0, 0),
+            early: None,
+            mad: false,
             peeked: 0,
             unwoken: false,
         }
@@ -120,6 +133,14 @@ impl<T, L: Link> Slot<T, L> {
         self.phase == Phase::Ready && self.revoked_to.is_none() && self.held < window
     }
 
+    /// The worker has gone past `last`: what was taken back up to there, it has answered for.
+    pub(crate) fn allow_after(&mut self, last: u64) {
+        if self.revoked_to.is_some_and(|revoked| last >= revoked) {
+            self.revoked_to = None;
+            self.link.allow_all();
+        }
+    }
+
     /// The first position behind `running` whose task is `wanted`.
     pub(crate) fn first_after(&self, running: u64, wanted: impl Fn(&Task<T>) -> bool) -> Option<u64> {
         let mut behind =
@@ -127,7 +148,7 @@ impl<T, L: Link> Slot<T, L> {
         behind.next().map(|flight| flight.position.max(running + 1))
     }
 
-    /// Take the first `count` tasks off, which belong together.
+    /// Take the first `count` tasks off, which belong together and have ended.
     pub(crate) fn pop_front(&mut self, count: u32) -> Option<Task<T>>
     where
         T: Clone,
@@ -138,7 +159,7 @@ impl<T, L: Link> Slot<T, L> {
             flight.position += u64::from(count);
             return flight.task.split_front(count);
         }
-        self.flights.pop_front().map(|flight| flight.task)
+        self.flights.pop_front().map(|flight| flight.task.left_to_worker())
     }
 
     /// Send a record and remember to wake the worker.
@@ -159,9 +180,15 @@ impl<T, L: Link> Slot<T, L> {
     }
 
     /// Forget the memory of a task that was taken back; its copies stay with the task.
+    ///
+    /// The worker, which passes the task over later, will give that memory back all the same: by then it may be in use
+    /// here again, so that this one time must not count.
     pub(crate) fn unlend(&mut self, task: &Task<T>) {
         for offset in task.lent() {
             self.lent.remove(&offset);
+        }
+        for span in &task.loaded {
+            *self.void.entry(span.offset).or_default() += 1;
         }
         for (parcel, span) in task.parcels.iter().zip(&task.loaded) {
             if matches!(parcel, Parcel::Shared(..)) {
@@ -170,8 +197,24 @@ impl<T, L: Link> Slot<T, L> {
         }
     }
 
+    /// The worker gives this memory back. True when it was a copy, which is free then.
+    pub(crate) fn take_return(&mut self, offset: u64) -> bool {
+        if let Entry::Occupied(mut void) = self.void.entry(offset) {
+            *void.get_mut() -= 1;
+            if *void.get() == 0 {
+                void.remove();
+            }
+            return false;
+        }
+        let was_copy = self.lent.remove(&offset);
+        if !was_copy {
+            self.release_shared(offset);
+        }
+        was_copy
+    }
+
     /// One user less of shared memory.
-    pub(crate) fn release_shared(&mut self, offset: u64) {
+    fn release_shared(&mut self, offset: u64) {
         if let Some(owners) = self.shared.get_mut(&offset) {
             owners.pop();
             if owners.is_empty() {

@@ -4,7 +4,7 @@ use crate::crew::{Crew, Effect};
 use crate::slot::{Flight, Link, Phase, Slot};
 use crate::task::{Ended, Ticket, Why};
 
-/// A task that keeps others waiting behind it this long loses them to an idle worker.
+/// Tasks that have waited this long, or for a task that runs as long, go to a worker that is idle.
 const STEAL_AFTER_NS: u64 = 300_000;
 /// Results that wait behind a task longer than this are fetched.
 const PEEK_AFTER_NS: u64 = 1_000_000;
@@ -17,7 +17,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         let peek = self.peek(now_ns);
         let steal = self.steal(now_ns);
         let stops = self.slots.iter_mut().filter_map(|slot| check_time(slot, now_ns)).min();
-        [peek, steal, stops].into_iter().flatten().min()
+        let hire = self.ask_again(now_ns);
+        [peek, steal, stops, hire].into_iter().flatten().min()
     }
 
     /// Look after workers that do not ring: a result that came soon after another waits for the next ring, which a long
@@ -37,8 +38,6 @@ impl<T: Ticket, L: Link> Crew<T, L> {
                 continue;
             }
             slot.peeked = running;
-            // Rings come before trays: what lies there was sent before.
-            self.collect_from(index);
             self.clear_tray(index);
         }
         look_again
@@ -52,19 +51,14 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         }
         let mut look_again = None;
         for index in 0..self.slots.len() {
-            let slot = &self.slots[index];
-            let Some(last) = slot.flights.back().map(|flight| flight.end() - 1) else { continue };
-            let (running, since_ns) = slot.link.running();
-            if slot.held < 2 || running >= last {
-                continue;
+            match self.slots[index].spare(now_ns) {
+                Steal::From(position) => self.take_back(index, position),
+                Steal::NotBefore(due_ns) => {
+                    let due_ns = due_ns.max(now_ns + STEAL_AFTER_NS / 2);
+                    look_again = Some(look_again.unwrap_or(u64::MAX).min(due_ns));
+                }
+                Steal::Nothing => {}
             }
-            let due_ns = since_ns.saturating_add(STEAL_AFTER_NS);
-            if running == 0 || now_ns < due_ns {
-                look_again =
-                    Some(look_again.unwrap_or(u64::MAX).min(due_ns.max(now_ns + STEAL_AFTER_NS / 2)));
-                continue;
-            }
-            self.take_back(index, last + 1 - (last - running).div_ceil(2));
         }
         look_again
     }
@@ -106,9 +100,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             }
         }
         for (task, why) in given_up {
-            let freed: Vec<u64> = task.lent().collect();
             self.settle(task, Ended::Stopped(why));
-            freed.into_iter().for_each(|offset| self.arena.free(offset));
         }
     }
 
@@ -172,11 +164,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
             let (running, _) = slot.link.running();
-            let next = slot
-                .flights
-                .iter()
-                .find(|flight| flight.position > running && flight.task.ticket.is_cancelled());
-            if let (Some(position), None) = (next.map(|flight| flight.position), slot.revoked_to) {
+            if let Some(position) = slot.first_after(running, |task| task.ticket.is_cancelled()) {
                 self.take_back(index, position);
             }
         }
@@ -198,6 +186,48 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             }
             slot.phase = Phase::Leaving;
         }
+    }
+}
+
+/// What an idle worker may take from another.
+enum Steal {
+    /// All from this position on.
+    From(u64),
+    /// Nothing before this moment.
+    NotBefore(u64),
+    Nothing,
+}
+
+impl<T, L: Link> Slot<T, L> {
+    /// The later half of what waits here, once it has waited long while somebody was idle, or waits for a long task.
+    fn spare(&mut self, now_ns: u64) -> Steal {
+        let (Some(front), Some(back)) = (self.flights.front(), self.flights.back()) else {
+            return Steal::Nothing;
+        };
+        let (first, last) = (front.position, back.end() - 1);
+        if self.held < 2 {
+            return Steal::Nothing;
+        }
+        if self.waits.0 != last {
+            self.waits = (last, now_ns);
+        }
+        let (running, since_ns) = self.link.running();
+        let long_ns = if running == 0 { u64::MAX } else { since_ns.saturating_add(STEAL_AFTER_NS) };
+        // Of a batch several may be said to run: all of them wait for the one that does.
+        let is_lease = first < running;
+        if running >= last && (!is_lease || self.revoked_to.is_some()) {
+            return Steal::Nothing;
+        }
+        if is_lease && now_ns >= long_ns {
+            return Steal::From(first + 1);
+        }
+        let waits_ns = self.waits.1.saturating_add(STEAL_AFTER_NS);
+        let due_ns = if running >= last { long_ns } else { long_ns.min(waits_ns) };
+        if now_ns < due_ns {
+            return Steal::NotBefore(due_ns);
+        }
+        let begun = running.max(first);
+        Steal::From(last + 1 - (last - begun).div_ceil(2))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use whichever_ring::{AllocateError, Arena, Range as ArenaRange};
 use whichever_sys::SharedFile;
 
-use crate::wire::Span;
+use crate::wire::{ENTRY, HEADER, INLINE_BYTES, RECORD_BYTES, Span};
 
 /// Memory of the caller that a task sends along, copied when the task is handed to a worker.
 pub trait Buffer: Send + Sync {
@@ -155,7 +155,7 @@ pub struct Task<T> {
     pub loaded: Vec<Span>,
     /// Why it is being stopped, if it is.
     pub stopping: Option<Why>,
-    /// The items, when it is a batch of tasks. Batches have no parcels.
+    /// The items, when it is a batch of tasks. Batches have no parcels, and fit a record with all their items.
     pub batch: Option<Batch>,
 }
 
@@ -208,9 +208,34 @@ impl<T> Task<T> {
         })
     }
 
+    /// The task without the memory that a worker was lent for it: that is the worker's to give back.
+    pub(crate) fn left_to_worker(mut self) -> Self {
+        self.loaded.clear();
+        self
+    }
+
     /// Whether the body goes through the arena.
     pub(crate) fn body_in_arena(&self) -> bool {
-        self.batch.is_none() && self.body.len() > crate::wire::INLINE_BYTES
+        self.batch.is_none() && (self.body.len() > INLINE_BYTES || self.record_bytes(0) > RECORD_BYTES)
+    }
+
+    /// Bytes of its record with its body inside and `more` entries in the table than it has parcels.
+    fn record_bytes(&self, more: usize) -> usize {
+        HEADER + self.context.len() + (self.parcels.len() + more) * ENTRY + self.body.len()
+    }
+
+    /// Why it can never be sent, if so: what goes into no arena must fit a record.
+    pub(crate) fn misfit(&self) -> Option<String> {
+        let bytes =
+            if self.body_in_arena() { self.record_bytes(1) - self.body.len() } else { self.record_bytes(0) };
+        (bytes > RECORD_BYTES || u16::try_from(self.context.len()).is_err()).then(|| {
+            format!(
+                "{} buffers and {} bytes of context variables are too much for one task: \
+                 send fewer, larger arrays, and keep what is large out of context variables",
+                self.parcels.len(),
+                self.context.len()
+            )
+        })
     }
 
     /// Whether something must be copied into the arena before the task can be handed over.

@@ -18,6 +18,8 @@ pub const HEADER: usize = 24;
 pub const ENTRY: usize = 16;
 /// Bodies above this length go through an arena; what stays below must fit a ring's longest record with its table.
 pub const INLINE_BYTES: usize = 32 * 1024;
+/// The longest record there may be: what every ring takes.
+pub const RECORD_BYTES: usize = 64 * 1024;
 /// The body is not in the record: it is what the table's last entry names.
 pub const BODY_IN_ARENA: u8 = 1;
 /// In a reply: the worker has grown past its memory limit and asks to be replaced.

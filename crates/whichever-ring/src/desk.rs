@@ -83,6 +83,15 @@ impl Desk {
         if seq >= self.first_revoked() { Begin::Revoked } else { Begin::Go }
     }
 
+    /// Worker: whether this task, which `begin` has let go with others up to a later one, has been taken back since.
+    ///
+    /// A look without a fence, as cheap as a load: it may come too late, and then the task runs, as the caller must expect
+    /// of all that `running` covers.
+    #[must_use]
+    pub fn is_revoked(&self, seq: u64) -> bool {
+        seq >= self.first_revoked()
+    }
+
     /// Worker: no task runs any more. Its result must have been pushed before.
     pub fn end(&self) {
         // `Release`: who sees that nothing runs sees the result.

@@ -85,7 +85,13 @@ impl WorkerCore {
     fn run_items(&self, py: Python<'_>, life: &mut Life<'_>, job: &BatchJob, progress: &mut Progress<'_>) {
         let mut items = Decoder::new(&job.items);
         while progress.position < progress.end {
-            if progress.position > progress.leased && !self.renew(py, life, progress) {
+            let may_start = if progress.position > progress.leased {
+                self.renew(py, life, progress)
+            } else {
+                // The task before may have been a long one: others are idle, and take what waits behind it.
+                !self.desk.is_revoked(progress.position)
+            };
+            if !may_start {
                 return;
             }
             let call = prepare_item(py, life, job, &mut items);
