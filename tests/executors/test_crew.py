@@ -12,6 +12,7 @@ import pytest
 from whichever.errors import EngineError, WorkerDied
 from whichever.executors import _crew
 from whichever.executors._remote import cargo
+from whichever.executors._remote.loading import loading
 
 PRELUDE = """
     import sys
@@ -239,10 +240,10 @@ def test_a_worker_that_ends_well_leaves_no_stack(hire):
     assert hand.hired.stack() is None
 
 
-def test_no_worker_is_hired_while_a_worker_loads_a_payload(crew, monkeypatch):
-    monkeypatch.setattr(cargo, "loading", True)
-    with pytest.raises(EngineError, match="at its top level"):
+def test_no_worker_is_hired_while_a_worker_loads_a_payload(crew):
+    with loading, pytest.raises(EngineError, match="at its top level"):
         crew.hire(None)
+    assert not loading
 
 
 @pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), signal.SIGKILL)", "raise KeyboardInterrupt"])

@@ -20,31 +20,27 @@ PARALLEL = [name for name in ("threads", "interpreters", "processes") if ENGINES
         ("(os.fork() or time.sleep(20)) and os._exit(3)", "exited with code 3"),
     ],
 )
-def test_a_worker_that_dies_is_named_with_its_end(start, fatal, words):
+def test_a_worker_that_dies_costs_its_task_and_is_named_with_its_end(start, fatal, words):
     program = start(f"""
-        import os, signal, time, warnings
-        from whichever.errors import EngineError
+        import os, signal, time
+        from whichever.errors import WorkerDied
         from whichever.executors import open_engine
         def die(item):
             if item == 2:
                 print(os.getpid(), flush=True)
                 {fatal}
             return item
-        engine = open_engine("processes", 2)
-        try:
-            engine.run(die, range(10))
-        except EngineError as error:
-            print(error)
-        try:
-            engine.run(die, [1])
-        except EngineError as error:
-            print(error)
+        with open_engine("processes", 2) as engine:
+            outcomes = engine.run(die, range(10))
+            lost = outcomes.pop(2)
+            print(type(lost.error) is WorkerDied, lost.error.pid, str(lost.error).splitlines()[0], flush=True)
+            print([outcome.value for outcome in outcomes])
+            print([outcome.value for outcome in engine.run(die, [11, 12])])
     """)
-    pid = program.line()
-    message, again = program.line(), program.line()
-    assert f"worker process {pid} of the processes engine {words} while it had task" in message
-    assert "the processes engine is closed; open a new one" in again
-    assert program.process.wait(30) == 0
+    out, _, code = program.finish()
+    pid, lost, values, after = out.splitlines()
+    assert lost.startswith(f"True {pid} worker process {pid} {words} while it ran this task")
+    assert (values, after, code) == ("[0, 1, 3, 4, 5, 6, 7, 8, 9]", "[11, 12]", 0)
 
 
 def test_a_task_that_forks_answers_once(start):
@@ -73,7 +69,7 @@ def test_when_the_caller_is_killed_its_workers_die(start, body):
         open_engine("processes", 2).run(busy, [1, 2])
     """)
     assert [program.line(), program.line()] == ["busy", "busy"]
-    assert len(program.group()) == 4
+    assert len(program.group()) == 4  # the caller, its template, two workers
     os.kill(program.process.pid, signal.SIGKILL)
     assert program.is_gone()
 
@@ -159,20 +155,50 @@ def test_a_coroutine_that_never_ends_is_cancelled_by_ctrl_c(start):
     assert program.finish() == ("cleaned\ncleaned\ninterrupted\n", "", 0)
 
 
-def test_a_module_that_starts_threads_is_left_to_the_workers(start, tmp_path):
+def test_modules_are_loaded_ahead_by_each_worker_and_those_that_fail_are_passed_over(start, tmp_path):
     (tmp_path / "threaded.py").write_text(
         "import os, threading\n"
         "OWNER = os.getpid()\n"
         "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
     )
-    (tmp_path / "single.py").write_text("import os\nOWNER = os.getpid()\n")
     program = start("""
-        import os
+        import os, sys
         from whichever.executors import open_engine
-        def owners(item):
-            import single, threaded
-            return os.getpid() == threaded.OWNER, os.getpid() == single.OWNER
-        with open_engine("processes", 2, modules=["single", "threaded", "no_such_module"]) as engine:
-            print([outcome.value for outcome in engine.run(owners, [1, 2])])
+        def look(item):
+            return "threaded" in sys.modules and sys.modules["threaded"].OWNER == os.getpid()
+        with open_engine("processes", 2, modules=["no_such_module", "threaded"]) as engine:
+            print([outcome.value for outcome in engine.run(look, [1, 2])])
     """)
-    assert program.finish() == ("[(True, False), (True, False)]\n", "", 0)
+    assert program.finish() == ("[True, True]\n", "", 0)
+
+
+def test_a_worker_that_loads_a_module_which_starts_workers_is_stopped(start, tmp_path):
+    (tmp_path / "recursive.py").write_text(
+        "import os\n"
+        "from whichever.executors import open_engine\n"
+        "if os.environ['CALLER'] != str(os.getpid()):\n"
+        "    open_engine('processes', 1)\n"
+    )
+    program = start("""
+        import os, sys
+        os.environ["CALLER"] = str(os.getpid())
+        from whichever.executors import open_engine
+        with open_engine("processes", 1, modules=["recursive"]) as engine:
+            print(engine.run(lambda item: "recursive" in sys.modules, [1])[0].value)
+    """)
+    assert program.finish() == ("False\n", "", 0)
+
+
+def test_a_module_that_ends_workers_as_they_load_it_is_an_error_in_words(start, tmp_path):
+    (tmp_path / "fatal.py").write_text("import os\nos._exit(9)\n")
+    program = start("""
+        from whichever.errors import EngineError
+        from whichever.executors import open_engine
+        try:
+            open_engine("processes", 2, modules=["fatal"])
+        except EngineError as error:
+            print(error)
+    """)
+    out, err, code = program.finish()
+    assert "could not start its workers: worker processes end before they are ready: exited with code 9" in out
+    assert (err, code) == ("", 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -32,22 +31,18 @@ class Courier:
     """Sends batches to one worker and takes its replies.
 
     Attributes:
-        pid: The worker's process; for a worker in this process, its own.
-        death: A descriptor that becomes readable when the worker ends; None if only the socket can tell.
         under_way: The batches of task indexes that were sent, the oldest first.
         letter: The function that the worker has loaded, pickled.
         run: Number of the last run that the worker was told of.
     """
 
-    def __init__(self, sock: socket.socket, pid: int, death: int | None = None) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)  # noqa: FBT003 - the only way to call it
         self._socket = sock
         self._inbox = Inbox()
         self._read_into = reader(sock.fileno())
         self._unsent: deque[memoryview] = deque()
         self._quick = False
-        self.pid = pid
-        self.death = death
         self.under_way: deque[list[int]] = deque()
         self.letter: bytes | None = None
         self.run = 0
@@ -103,6 +98,3 @@ class Courier:
     def close(self) -> None:
         """Hang up: the worker ends when it next reads."""
         self._socket.close()
-        if self.death is not None:
-            os.close(self.death)
-            self.death = None

@@ -1,4 +1,4 @@
-"""Where a process pool's workers come from: the templates and warm spares of this whole process, or multiprocessing.
+"""Where a process pool's workers come from: a crew's templates and warm spares, or multiprocessing.
 
 Hiring never waits for the new worker: what it is to know lies in its socket by the time it starts to read.
 """
@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 from whichever import _core
 from whichever.errors import EngineError, EngineUnavailableError
 from whichever.executors._boot import search_path, thread_limits
-from whichever.executors._remote import cargo, worker
+from whichever.executors._remote import cargo
 from whichever.executors._remote.configuring import send_configuration
+from whichever.executors._remote.loading import loading
 from whichever.executors._remote.logs import dump_levels
 from whichever.executors._remote.pool_worker import run_worker
 from whichever.executors._template import Spare, Template, new_token
@@ -93,12 +94,16 @@ class Hired:
 
 
 class Crew:
-    """Hires workers; safe to use from every thread. A forked copy of the process starts with an empty one."""
+    """Hires workers; safe to use from every thread. In a forked copy of the process it starts empty.
 
-    def __init__(self) -> None:
+    Args:
+        spares: Most workers to keep ready in a template for the next order.
+    """
+
+    def __init__(self, spares: int | None = None) -> None:
+        self._spares = _spare_count() if spares is None else spares
         self._forget()
-        os.register_at_fork(after_in_child=self._after_fork)
-        atexit.register(self.close)  # pools, which register later, end before
+        _crews.add(self)
 
     def hire(self, order: Order) -> Hired:
         """Order a worker and return at once.
@@ -184,7 +189,7 @@ class Crew:
             template.wait(0.0)
 
     def _refill(self, template: Template) -> None:
-        while len(template.spares) < _spare_count():
+        while len(template.spares) < self._spares:
             spare = template.fork()
             self._lifelines.add(spare.socket)
             template.spares.append(spare)
@@ -221,7 +226,8 @@ class Crew:
         for template in templates:
             template.wait(end - time.monotonic())
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """Give up, in a forked copy of the process, what is the original's."""
         for template in self._templates.values():
             template.forget()
         for sock in list(self._lifelines):  # or the workers would outlive the caller for as long as we live
@@ -244,7 +250,7 @@ def refuse_recursion() -> None:
     Raises:
         EngineError: This is such a worker.
     """
-    if cargo.loading or worker.importing:
+    if loading:
         msg = (
             "a worker process imported a module that starts a process pool at its top level; "
             'put that call under `if __name__ == "__main__":` or in a function'
@@ -298,5 +304,20 @@ def _is_installed(name: str) -> bool:
     return any(folder in Path(spec.origin).parents for folder in folders)
 
 
+_crews: weakref.WeakSet[Crew] = weakref.WeakSet()
+
+
+@atexit.register  # pools, which register later, end before
+def _close_all() -> None:
+    for one in list(_crews):
+        one.close()
+
+
+def _forget_all() -> None:
+    for one in list(_crews):
+        one.after_fork()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 crew = Crew()
-"""The one of this process."""
+"""The one of all pools that have none of their own."""

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 from whichever import _core
 from whichever.errors import PoolBrokenError, RemoteError, TaskTimeoutError, WorkerDied
 from whichever.executors import _stamps
-from whichever.executors._crew import Hired, Order, crew
-from whichever.executors._messaging import running_modules
+from whichever.executors._crew import Crew, Hired, Order
+from whichever.executors._crew import crew as common_crew
+from whichever.executors._imports import running_modules
 from whichever.executors._remote import cargo
 from whichever.executors._remote.contexts import dump_context
 from whichever.executors._remote.logs import handle_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextvars import Context
     from multiprocessing.context import BaseContext
 
@@ -56,15 +57,22 @@ class Staff:
 
 
 class Host:
-    """One pool's side of Python. Its methods are called by the core, from any thread."""
+    """One pool's side of Python. Its methods are called by the core, from any thread.
 
-    def __init__(self, staff: Staff) -> None:
+    Args:
+        staff: What its workers are to be.
+        crew: Who hires them; None for the one that this process's pools share.
+        modules: What they import before their first task, beside what functions that were handed in need.
+    """
+
+    def __init__(self, staff: Staff, crew: Crew | None = None, modules: Iterable[str] = ()) -> None:
         self._staff = staff
+        self._crew = common_crew if crew is None else crew
         self._numbers = itertools.count(1)
         self._hired: dict[int, Hired] = {}
         self._ended: OrderedDict[int, tuple[int | None, str | None]] = OrderedDict()
         self._lock = threading.Lock()
-        self._modules = _USUAL & sys.modules.keys()
+        self._modules = _USUAL & sys.modules.keys() | set(modules)
         self._looks = _LOOKS
         self.ending = False
 
@@ -76,7 +84,7 @@ class Host:
             "by_value": running_modules(),
             "max_memory_bytes": staff.max_memory_bytes,
         }
-        hired = crew.hire(
+        hired = self._crew.hire(
             Order(
                 fds=(fds[0], fds[1], fds[2], fds[3]),
                 configuration=configuration,

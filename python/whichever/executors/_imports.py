@@ -1,4 +1,4 @@
-"""Which modules a worker has to import to run a function."""
+"""Which modules a worker has to import to run a function, and which it must not."""
 
 from __future__ import annotations
 
@@ -30,6 +30,17 @@ def modules_of(fn: Callable[..., Any]) -> list[str]:
         elif isinstance(thing, FunctionType):
             queue += _named(thing)
     return sorted(found)
+
+
+def running_modules() -> tuple[str, ...]:
+    """Return the modules whose top-level code has called us: importing them would run it again."""
+    names: dict[str, None] = {}
+    frame = sys._getframe()  # noqa: SLF001 - the public inspect.stack reads source files for every frame
+    while frame := frame.f_back:  # type: ignore[assignment]  # None ends the loop
+        if frame.f_code.co_name == "<module>":
+            names[str(frame.f_globals.get("__name__"))] = None
+    names.pop("__main__", None)  # always treated so
+    return tuple(names)
 
 
 def _unwrap(thing: object) -> object:

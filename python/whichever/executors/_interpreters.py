@@ -72,7 +72,7 @@ class InterpretersEngine(MessagingEngine):
     def _start_worker(self) -> None:
         ours, theirs = socket.socketpair()
         stop_read, stop_write = os.pipe()
-        self._couriers.append(Courier(ours, os.getpid()))
+        self._couriers.append(Courier(ours))
         self._threads.append(
             _InterpreterThread(
                 configuration(fd=theirs.detach(), stop=stop_read, modules=self.modules), stop_write

@@ -1,4 +1,4 @@
-"""Runs tasks on workers reached by messages: processes and sub-interpreters share all but their start.
+"""Runs tasks on workers that are reached by messages over a socket.
 
 The caller's thread does everything itself while it waits: it sends batches, takes replies, sees workers die.
 No helper thread, queue or semaphore stands between, so Ctrl-C finds nothing to clean up but the workers.
@@ -6,18 +6,17 @@ No helper thread, queue or semaphore stands between, so Ctrl-C finds nothing to 
 
 from __future__ import annotations
 
-import os
 import selectors
-import sys
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from whichever.errors import EngineError, EngineUnavailableError
-from whichever.executors._async import refuse_coroutine_function
 from whichever.executors._boot import search_path
 from whichever.executors._contract import Engine, Outcome
 from whichever.executors._courier import Courier, LostWorkerError
 from whichever.executors._feed import WAKE_SECONDS, Feed
+from whichever.executors._imports import running_modules
+from whichever.executors._letter import refuse_function, write_letter
 from whichever.executors._remote.payload import dump, is_plain, load
 from whichever.executors._remote.worker import OK, RUN, TASKS, UNLOADABLE
 
@@ -45,7 +44,7 @@ class MessagingEngine(Engine):
         """Refuse coroutine functions and what cloudpickle cannot pickle either."""
         if fn is None:
             return None
-        return refuse_coroutine_function(fn, cls.name) or _dump_function(fn, running_modules())[1]
+        return refuse_function(fn, cls.name, dump)
 
     def run(
         self,
@@ -60,12 +59,10 @@ class MessagingEngine(Engine):
             msg = f"the {self.name} engine is closed; open a new one"
             raise EngineError(msg)
         by_value = running_modules()
-        letter, reason = _dump_function(fn, by_value)
-        if reason := refuse_coroutine_function(fn, self.name) or reason:
-            raise EngineUnavailableError(reason)
+        letter = write_letter(fn, self.name, dump, by_value)
         feed = Feed(items, chunksize, deadline)
         self._runs += 1
-        meta = dump((RUN, deadline, by_value, search_path(), _folder()))
+        meta = dump((RUN, deadline, by_value, search_path()))
         exchange = _Exchange(feed, letter, meta, self._runs)
         try:
             exchange.carry_out(self._couriers)
@@ -91,44 +88,15 @@ class MessagingEngine(Engine):
             while waiting:
                 for courier in _readable(selector):
                     if (reply := courier.read()) is not None:
-                        failed |= reply[0][1]
+                        failed |= reply[0][0]
                         waiting.discard(courier)
         return failed
-
-
-def running_modules() -> tuple[str, ...]:
-    """Return the modules whose top-level code has called us: importing them would run it again."""
-    names: dict[str, None] = {}
-    frame = sys._getframe()  # noqa: SLF001 - the public inspect.stack reads source files for every frame
-    while frame := frame.f_back:  # type: ignore[assignment]  # None ends the loop
-        if frame.f_code.co_name == "<module>":
-            names[str(frame.f_globals.get("__name__"))] = None
-    names.pop("__main__", None)  # always treated so
-    return tuple(names)
-
-
-def _dump_function(fn: Callable[..., Any], by_value: tuple[str, ...]) -> tuple[bytes, str | None]:
-    """Return the pickled function, or the reason why there is none."""
-    try:
-        return dump(fn, by_value), None
-    except Exception as error:  # noqa: BLE001 - what the function holds may raise anything when pickled
-        name = getattr(fn, "__qualname__", repr(fn))
-        return b"", f"{name} does not pickle: {type(error).__name__}: {error}"
-
-
-def _folder() -> str:
-    try:
-        return os.getcwd()  # noqa: PTH109 - as text, it is sent
-    except OSError:
-        return ""
 
 
 def _watch(couriers: list[Courier]) -> selectors.BaseSelector:
     selector = selectors.DefaultSelector()
     for courier in couriers:
         selector.register(courier, selectors.EVENT_READ, courier)
-        if courier.death is not None:
-            selector.register(courier.death, selectors.EVENT_READ, courier)
     return selector
 
 
@@ -137,8 +105,6 @@ def _readable(selector: selectors.BaseSelector) -> list[Courier]:
     found: list[Courier] = []
     for key, events in selector.select(WAKE_SECONDS):
         courier: Courier = key.data
-        if key.fileobj is not courier:
-            raise LostWorkerError(courier)
         if events & selectors.EVENT_WRITE:
             courier.write()
         if events & selectors.EVENT_READ:

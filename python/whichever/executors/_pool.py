@@ -83,11 +83,15 @@ class ProcessPool(futures.Executor):
         staff = Staff(name, threads, max_memory_bytes, mp_context, initializer, tuple(initargs))
         self._max_workers = workers
         self._rules = timeout, retries
-        self._host = Host(staff)
+        self._host = self._make_host(staff)
         self._core = _core.PoolCore(self._host, new_future(), workers, max_tasks_per_child)
         self._finalizer = weakref.finalize(self, _abandon, self._core)
         self._finalizer.atexit = False  # what is open at exit is joined: see `_end_all`
         _keep(self._core, self._host)
+
+    def _make_host(self, staff: Staff) -> Host:
+        """Return whom the core is to ask for workers: those of the crew that pools share."""
+        return Host(staff)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Hand in a task: ``fn(*args, **kwargs)``, run in a worker process.

@@ -1,4 +1,4 @@
-"""The processes engine: workers forked from a template process of our own.
+"""The processes engine: a process pool that has nothing in common with other pools, run by the thread that waits.
 
 No ``__main__`` guard is needed, the caller is never forked, multiprocessing's global state is not touched.
 """
@@ -6,154 +6,220 @@ No ``__main__`` guard is needed, the caller is never forked, multiprocessing's g
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import struct
-import subprocess
 import sys
+import time
+import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from whichever.errors import EngineError, EngineUnavailableError
-from whichever.executors._boot import start_template
-from whichever.executors._courier import Courier, LostWorkerError
-from whichever.executors._messaging import MessagingEngine
+from whichever.errors import EngineError, EngineUnavailableError, PoolBrokenError
+from whichever.executors._boot import search_path
+from whichever.executors._contract import Engine, Outcome
+from whichever.executors._crew import Crew, refuse_recursion
+from whichever.executors._feed import Feed
+from whichever.executors._host import Host
+from whichever.executors._imports import running_modules
+from whichever.executors._letter import refuse_function, write_letter
+from whichever.executors._pool import ProcessPool
+from whichever.executors._remote import cargo
+from whichever.executors._remote.errand import Late, Orders, Unloadable, errand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-_NUMBER = struct.Struct("<q")
-_EXIT_SECONDS = 5.0  # for the template to end: it gives its workers 2 s
+    from whichever.executors._future import Future
+    from whichever.executors._host import Staff
+
+_AHEAD_SECONDS = 0.02  # of work are handed in ahead of the results, by the run's pace
+_AHEAD_LEAST = 2  # tasks for each worker, whatever the pace: the one it runs and the next
+_AHEAD_MOST = 4096  # tasks: their items and results take memory
+_LOOK_SECONDS = 0.002  # without the oldest task's result; then results that came out of turn are looked for
+_READY_TICK_SECONDS = 0.001
 
 
-class ProcessesEngine(MessagingEngine):
-    """Worker processes. They outlive Ctrl-C (the caller decides) and end with the caller, however it ends."""
+class ProcessesEngine(Engine):
+    """Worker processes of a `ProcessPool`. They outlive Ctrl-C (the caller decides) and end with the caller.
+
+    Each engine has a crew of its own, which keeps nothing ready and leaves with it: to open it takes as long as a
+    program's first pool does, whatever ran before. `chunksize` has no say; the pool finds its own. A worker that dies
+    costs the task it ran, whose outcome has a `WorkerDied`, and is replaced.
+    """
 
     name = "processes"
 
     def __init__(self, workers: int, *, modules: Sequence[str] = ()) -> None:
         super().__init__(workers, modules=modules)
-        self._template: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
+        self._pool: _OwnPool | None = None
 
     @classmethod
     def unavailable(cls, fn: Callable[..., Any] | None = None) -> str | None:
         """Refuse systems without fork, coroutine functions, and what does not pickle."""
         if not hasattr(os, "fork") or not sys.executable:
             return "this platform cannot fork worker processes from a template"
-        return super().unavailable(fn)
+        return None if fn is None else refuse_function(fn, cls.name, cargo.dump_whole)
 
     def open(self) -> None:
         """Start template and workers; each has imported `modules` (those that can be) when this returns."""
-        if self._couriers:
+        if self._pool is not None:
             return
         if reason := self.unavailable():
             raise EngineUnavailableError(reason)
-        _refuse_recursion()
+        refuse_recursion()
         try:
-            self._template, self._control = start_template(self.modules, self.workers)
-            self._couriers = [self._start_worker(self._control) for _ in range(self.workers)]
-            self._await_ready()
-        except LostWorkerError as lost:
-            error = EngineError(self._describe_loss(lost.courier))
-            self.close(kill=True)
-            raise error from None
-        except (EOFError, OSError) as failure:
-            self.close(kill=True)
-            msg = f"the processes engine could not start its template process: {failure or 'it ended'}"
-            raise EngineError(msg) from failure
+            self._pool = _OwnPool(self.workers, self.modules)
+            self._pool.await_workers()
         except BaseException:
             self.close(kill=True)
             raise
 
-    @staticmethod
-    def _start_worker(control: socket.socket) -> Courier:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            socket.send_fds(control, [b"F"], [theirs.fileno()])
-        pid = _receive(control)
-        return Courier(ours, pid, _open_pidfd(pid))
-
-    def _describe_loss(self, courier: Courier) -> str:
-        tasks = [index for batch in courier.under_way for index in batch]
-        doing = f"while it had task {tasks[0]}" if tasks else "while it had no task"
-        if len(tasks) > 1:
-            doing = f"while it had tasks {tasks[0]} to {tasks[-1]}"
-        return (
-            f"worker process {courier.pid} of the processes engine {self._how_it_ended(courier.pid)} "
-            f"{doing}; the engine is closed, open a new one"
-        )
-
-    def _how_it_ended(self, pid: int) -> str:
-        if self._control is None:
-            return "ended"
+    def run(
+        self,
+        fn: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        chunksize: int = 1,
+        deadline: float | None = None,
+    ) -> list[Outcome]:
+        """Run the tasks; the function is pickled once, an item when it is about to start."""
+        pool = self._pool
+        if pool is None:
+            msg = f"the {self.name} engine is closed; open a new one"
+            raise EngineError(msg)
+        by_value = running_modules()
+        letter = write_letter(fn, self.name, cargo.dump_whole, by_value)
+        feed = Feed(items, min(chunksize, 1), deadline)  # one by one: the pool batches, and 0 is refused
+        orders = Orders(letter, by_value, deadline, _folder(), search_path())
+        run = _Run(pool, errand(orders), feed, self.workers)
         try:
-            self._control.sendall(b"R" + _NUMBER.pack(pid))
-            code = _receive(self._control)
-        except (EOFError, OSError):
-            return "ended with its template process"
-        return f"was killed by {_signal_name(-code)}" if code < 0 else f"exited with code {code}"
+            run.carry_out()
+        except EngineUnavailableError:
+            raise  # the function's fault: the workers are as good as before
+        except BaseException:
+            self.close(kill=True)
+            raise
+        feed.finish()
+        return sorted(run.outcomes, key=lambda outcome: outcome.index)
 
     def close(self, *, kill: bool = False) -> None:
-        """Hang up and wait for the template, which collects its workers (killing those that linger)."""
-        couriers, self._couriers = self._couriers, []
-        for courier in couriers:
+        """Let the workers go, or kill them, and wait for the template that they came from."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.end(kill=kill)
+
+
+class _OwnPool(ProcessPool):
+    """A pool that shares neither templates nor spares with others."""
+
+    def __init__(self, workers: int, modules: Sequence[str]) -> None:
+        self._crew = Crew(spares=0)
+        self._preloaded = modules
+        super().__init__(workers)
+        # Of a pool that is dropped without being ended.
+        self._dismissal = weakref.finalize(self, self._crew.close)
+
+    def _make_host(self, staff: Staff) -> Host:
+        return Host(staff, self._crew, self._preloaded)
+
+    def await_workers(self) -> None:
+        """Start all workers and wait until each could run a task.
+
+        Raises:
+            EngineError: One could not be started, or ended before it was ready.
+        """
+        self.warm_up()
+        while len(self.worker_pids()) < self._max_workers:
+            counts = self.statistics()
+            if counts.workers_died or counts.workers_started < self._max_workers:
+                self._explain_start()
+            self._core.wait_gone(_READY_TICK_SECONDS)
+
+    def _explain_start(self) -> None:
+        """Raise why workers do not start: a task's failure says it, if none of them does."""
+        started = self.statistics().workers_started
+        error = self.submit(int).exception()
+        reason = str(error) if error is not None else f"only {started} of {self._max_workers} workers started"
+        msg = f"the processes engine could not start its workers: {reason}"
+        raise EngineError(msg) from error
+
+    def end(self, *, kill: bool) -> None:
+        """Let the workers go, or kill them; nothing of them is left when this returns."""
+        try:
             if kill:
-                _kill(courier)
-            courier.close()
-        if self._control is not None:
-            self._control.close()
-            self._control = None
-        if self._template is not None:
-            template, self._template = self._template, None
+                self.kill_workers()
+            else:
+                self.shutdown()
+        finally:
+            self._dismissal()
+
+
+class _Run:
+    """The tasks of one run: handed in a little ahead of their results."""
+
+    def __init__(self, pool: ProcessPool, fn: Callable[[Any], Any], feed: Feed, workers: int) -> None:
+        self._pool, self._fn, self._feed = pool, fn, feed
+        self._least = _AHEAD_LEAST * workers
+        self._flights: deque[tuple[int, Future[Any]]] = deque()
+        self._began = time.monotonic()
+        self.outcomes: list[Outcome] = []
+
+    def carry_out(self) -> None:
+        """Run every task that the feed gives."""
+        while self._supply():
+            self._await_oldest()
+            while self._flights and self._flights[0][1].done():
+                self._land(*self._flights.popleft())
+
+    def _supply(self) -> bool:
+        """Hand in tasks up to the room there is; say whether any is under way."""
+        room = self._room()
+        while len(self._flights) < room and (batch := self._feed.take()):
+            for index, item in batch:
+                self._flights.append((index, self._pool.submit(self._fn, item)))
+        return bool(self._flights)
+
+    def _room(self) -> int:
+        pace = len(self.outcomes) / max(time.monotonic() - self._began, 1e-6)
+        return max(self._least, min(int(pace * _AHEAD_SECONDS), _AHEAD_MOST))
+
+    def _await_oldest(self) -> None:
+        """Wait for the oldest task; take results that come out of turn, or they would keep others from being handed in."""
+        while not self._flights[0][1].done():
             try:
-                template.wait(_EXIT_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
-            finally:
-                template.kill()  # does nothing to one that has ended
-                template.wait()
+                self._flights[0][1].exception(_LOOK_SECONDS)
+            except TimeoutError:
+                if self._land_out_of_turn():
+                    return
+
+    def _land_out_of_turn(self) -> bool:
+        """Take results that are there; a task that ends meanwhile is left for the next look."""
+        waiting: deque[tuple[int, Future[Any]]] = deque()
+        before = len(self._flights)
+        for _ in range(before):
+            flight = self._flights.popleft()
+            if flight[1].done():
+                self._land(*flight)
+            else:
+                waiting.append(flight)
+        self._flights = waiting
+        return len(waiting) < before
+
+    def _land(self, index: int, future: Future[Any]) -> None:
+        error = future.exception()
+        value = None if error is not None else future.result()
+        # An error that was raised just now, while the result was loaded, holds on to this frame.
+        del future
+        if isinstance(error, PoolBrokenError):
+            raise error
+        if isinstance(value, Unloadable):
+            reason = cargo.load_error(value.error)
+            msg = f"a worker could not load the function: {type(reason).__name__}: {reason}"
+            raise EngineUnavailableError(msg) from reason
+        if not isinstance(value, Late):
+            self.outcomes.append(Outcome(index, value, error))
 
 
-def _refuse_recursion() -> None:
-    """Stop a worker whose import of a task's module starts workers in turn, before it goes round for ever."""
-    worker = sys.modules.get("_whichever_remote.worker")
-    if getattr(worker, "importing", False):
-        msg = (
-            "a worker process imported a module that starts the processes engine at its top level; "
-            'put that call under `if __name__ == "__main__":` or in a function'
-        )
-        raise EngineError(msg)
-
-
-def _receive(control: socket.socket) -> int:
-    data = control.recv(_NUMBER.size, socket.MSG_WAITALL)
-    if len(data) < _NUMBER.size:
-        raise EOFError
-    number: int = _NUMBER.unpack(data)[0]
-    return number
-
-
-def _open_pidfd(pid: int) -> int | None:
-    """Open the worker's pidfd: a worker's own children may keep its socket open when it dies."""
+def _folder() -> str:
     try:
-        return os.pidfd_open(pid)
-    except (AttributeError, OSError):
-        return None
-
-
-def _kill(courier: Courier) -> None:
-    """Kill the worker; by pidfd if there is one, for a worker that was collected has given up its pid."""
-    try:
-        if courier.death is None:
-            os.kill(courier.pid, signal.SIGKILL)
-        else:
-            signal.pidfd_send_signal(courier.death, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+        return os.getcwd()  # noqa: PTH109 - as text, it is sent
+    except OSError:
+        return ""

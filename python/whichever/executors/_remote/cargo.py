@@ -17,6 +17,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from . import prepared
+from .loading import loading
 from .payload import PROTOCOL, load, sent_by_value, text_of
 from .variables import reduce_variable
 
@@ -30,9 +31,6 @@ _SEARCHED_ITEMS = (
 )
 _BYTES = frozenset({bytes, bytearray})
 _SEARCHED = frozenset({bytes, bytearray, list, tuple, dict})
-
-loading = False
-"""Set while this process loads a payload: a pool refuses to start from within an import that this causes."""
 
 _forbidden: tuple[str, ...] = ()
 
@@ -217,17 +215,14 @@ def _names_ours(blob: bytes, by_value: tuple[str, ...]) -> bool:
 
 
 def _load_as_guest(blob: bytes | memoryview, buffers: Sequence[Any]) -> Any:
-    global loading  # noqa: PLW0603 - a fact of the whole process
-    loading = True
-    try:
-        return _load(blob, buffers)
-    except ImportError:
-        if not _forbidden:
-            raise
-        forbid(())  # its code may have run to its end since, and the caller sends it by name now
-        return _load(blob, buffers)
-    finally:
-        loading = False
+    with loading:
+        try:
+            return _load(blob, buffers)
+        except ImportError:
+            if not _forbidden:
+                raise
+            forbid(())  # its code may have run to its end since, and the caller sends it by name now
+            return _load(blob, buffers)
 
 
 def _load(blob: bytes | memoryview, buffers: Sequence[Any]) -> Any:

@@ -23,9 +23,9 @@ import time
 import types
 from typing import Any, NoReturn
 
+from .loading import load_modules
 from .output import flush_streams
 from .pool_worker import leave, run_worker
-from .worker import load_modules
 
 PACKET = struct.Struct("<cxxxiqqq")
 PACKET_BYTES = 64 * 1024  # at most, for a list of modules

@@ -15,7 +15,7 @@ def main(config: dict[str, Any]) -> None:
     watcher = threading.Thread(target=_watch, args=(config["stop"], threading.get_ident()))
     watcher.start()
     try:
-        Worker(config["fd"], own_folder=False).serve(config["modules"])
+        Worker(config["fd"]).serve(config["modules"])
     finally:
         watcher.join()  # it ends when the caller closes its end
 

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from . import cargo, prepared
 from .configuring import receive_configuration, stay_alive_with
 from .hooks import Hooks, TaskInterrupted
+from .loading import load_modules
 from .logs import forward_logging
 from .output import flush_streams, forward_output
-from .worker import load_modules
 
 if TYPE_CHECKING:
     import socket

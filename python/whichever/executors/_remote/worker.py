@@ -1,4 +1,4 @@
-"""A worker: reads tasks from its descriptor, runs them, writes how each ended.
+"""A sub-interpreter's worker: reads tasks from its descriptor, runs them, writes how each ended.
 
 Messages in: RUN (the function, if it is another one than before, and where to find modules), TASKS (items).
 Out: a greeting, then one reply for each TASKS message. The worker ends at the end of its input.
@@ -7,13 +7,13 @@ Out: a greeting, then one reply for each TASKS message. The worker ends at the e
 from __future__ import annotations
 
 import contextlib
-import importlib
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from .frames import Inbox, reader, send
+from .loading import load_modules
+from .output import flush_streams
 from .payload import dump, dump_error, is_plain, load
 
 if TYPE_CHECKING:
@@ -23,45 +23,16 @@ RUN, TASKS = 0, 1
 DONE, UNLOADABLE = 0, 1  # kinds of reply
 OK, RAISED = 0, 1  # flags of tasks in a reply
 
-importing = False
-"""Set while this process loads what a task needs: an engine refuses to start from within an import here."""
-
-
-def load_modules(names: list[str]) -> dict[str, str]:
-    """Import `names`; return those that failed, with the error's text."""
-    global importing  # noqa: PLW0603 - a fact of the whole process
-    failed = {}
-    importing = True
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except BaseException as error:  # noqa: BLE001 - a module may raise anything, SystemExit too
-            failed[name] = f"{type(error).__name__}: {error}"
-    importing = False
-    return failed
-
-
-def _guarded_load(blob: memoryview) -> Any:
-    global importing  # noqa: PLW0603 - a fact of the whole process
-    importing = True
-    try:
-        return load(blob)
-    finally:
-        importing = False
-
 
 class Worker:
     """One worker's state between messages.
 
     Args:
         fd: A stream socket, blocking; whoever made it closes it.
-        own_folder: Whether the working folder is this worker's alone, to follow the caller's.
     """
 
-    def __init__(self, fd: int, *, own_folder: bool) -> None:
+    def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._own_folder = own_folder
-        self._pid = os.getpid()
         self._fn: Any = None
         self._unloadable: bytes | None = None
         self._deadline: float | None = None
@@ -71,7 +42,7 @@ class Worker:
         """Load `modules`, greet, then run what comes until the input ends."""
         inbox, read_into = Inbox(), reader(self._fd)
         with contextlib.suppress(OSError, EOFError):
-            send(self._fd, [dump((os.getpid(), load_modules(modules)))])
+            send(self._fd, [dump((load_modules(modules),))])
             while True:
                 self._handle(*inbox.read(read_into))
 
@@ -88,18 +59,14 @@ class Worker:
         deadline: float | None,
         names: tuple[str, ...],
         path: list[str],
-        folder: str,
     ) -> None:
         self._deadline = deadline
         sys.path[:] = path
-        if self._own_folder and folder:
-            with contextlib.suppress(OSError):
-                os.chdir(folder)
         self._forbid(names)
         if blobs:
             self._unloadable = None
             try:
-                self._fn = _guarded_load(blobs[0])
+                self._fn = load(blobs[0])
             except BaseException as error:  # noqa: BLE001 - importing the task's module may raise anything
                 self._unloadable = dump_error(error)
 
@@ -118,7 +85,7 @@ class Worker:
         start = time.perf_counter()
         flags, values = self._run(load(blobs[0]) if bulk else blobs, loaded=bulk)
         seconds = time.perf_counter() - start
-        flush()
+        flush_streams()
         if is_plain(values) and not any(flags):
             return [dump((DONE, bytes(flags), True, seconds)), dump(values)]
         replies = [self._dump_result(flags, index, value) for index, value in enumerate(values)]
@@ -130,20 +97,12 @@ class Worker:
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 break
             try:
-                values.append(self._fn(item if loaded else _guarded_load(item)))
+                values.append(self._fn(item if loaded else load(item)))
                 flags.append(OK)
-                self._leave_if_forked(0)
             except BaseException as error:  # noqa: BLE001 - SystemExit of a task ends the task, not the worker
-                self._leave_if_forked(error.code if isinstance(error, SystemExit) else 1)
                 values.append(error)
                 flags.append(RAISED)
         return flags, values
-
-    def _leave_if_forked(self, code: object) -> None:
-        """End the copy of this process that a task made by forking: it must not answer in our name."""
-        if os.getpid() != self._pid:
-            flush()
-            os._exit(code if isinstance(code, int) else int(code is not None))
 
     @staticmethod
     def _dump_result(flags: bytearray, index: int, value: Any) -> bytes:
@@ -154,10 +113,3 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the value's own code runs here and may raise anything
             flags[index] = RAISED
             return dump_error(error)
-
-
-def flush() -> None:
-    """Write out what tasks printed: a worker may be killed at any later time."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # closed, replaced or None
-            stream.flush()
