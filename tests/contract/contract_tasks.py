@@ -124,3 +124,16 @@ def pid(item):
 
 def recurse(item):
     return recurse(item)
+
+
+def wait_for_another(item):
+    """Wait, bounded, until another task has made the file, or make it; say whether it was there in time."""
+    path, makes = item
+    if makes:
+        open(path, "w").close()
+    end = time.monotonic() + 10.0
+    while makes is None and not os.path.exists(path):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True

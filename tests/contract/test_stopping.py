@@ -51,6 +51,15 @@ def test_items_are_taken_only_as_far_as_needed(engine, task):
     assert len(taken) < 1000
 
 
+def test_a_task_that_takes_long_keeps_later_ones_from_nothing(engine, task, name, tmp_path):
+    if name in ("serial", "async"):
+        pytest.skip("runs blocking tasks one after the other")
+    path = str(tmp_path / "made")
+    items = [(path, None), *[(path, False)] * 60, (path, True)]
+    outcomes = engine.run(task(tasks.wait_for_another), items)
+    assert [outcome.value for outcome in outcomes] == [True] * 62
+
+
 def interrupt_after(seconds):
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()

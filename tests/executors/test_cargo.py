@@ -12,6 +12,7 @@ import pytest
 
 from whichever.errors import RemoteError
 from whichever.executors._remote import cargo
+from whichever.executors._remote.loading import loading
 
 LARGE = cargo.OUT_OF_BAND_BYTES
 VARIABLE = contextvars.ContextVar("VARIABLE", default="nothing")
@@ -153,10 +154,10 @@ def test_a_module_whose_code_is_running_goes_by_value_and_cannot_be_imported(mon
 def test_loading_is_told_apart_from_running():
     class Watch:
         def __reduce__(self):
-            return eval, ("__import__('whichever.executors._remote.cargo', fromlist=['x']).loading",)
+            return eval, ("bool(__import__('whichever.executors._remote.loading', fromlist=['x']).loading)",)
 
     assert carry(Watch())[0] == (True,)
-    assert cargo.loading is False
+    assert not loading
 
 
 def raised(fn, *args):

@@ -200,5 +200,7 @@ def test_a_module_that_ends_workers_as_they_load_it_is_an_error_in_words(start, 
             print(error)
     """)
     out, err, code = program.finish()
-    assert "could not start its workers: worker processes end before they are ready: exited with code 9" in out
+    assert (
+        "could not start its workers: worker processes end before they are ready: exited with code 9" in out
+    )
     assert (err, code) == ("", 0)

@@ -26,7 +26,7 @@ class Outcome:
     Attributes:
         index: Position of the task's item in the batch.
         value: What the task returned; None when it raised.
-        error: What the task raised; None when it returned.
+        error: What the task raised, or a `WorkerDied` where its worker died and was replaced; None when it returned.
     """
 
     index: int
@@ -75,12 +75,12 @@ class Engine(ABC):
         Args:
             fn: The task; a coroutine function for the ``async`` engine.
             items: The arguments. Each item that was started has an outcome.
-            chunksize: Tasks per message, where the engine sends messages.
+            chunksize: Tasks per message, where the engine sends messages and does not know better.
             deadline: ``time.monotonic()`` value after which no further item is started. The list then holds
                 outcomes of the started ones only.
 
         Raises:
-            EngineError: Workers died or could not be reached; the engine is closed.
+            EngineError: Workers ended and cannot be replaced; the engine is closed.
         """
 
     @abstractmethod

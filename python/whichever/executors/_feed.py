@@ -54,5 +54,9 @@ class Feed:
 
     def finish(self) -> None:
         """Raise what the iterable raised, now that the items before it are done."""
-        if self._error is not None:
-            raise self._error
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame: without it, they would keep each other

@@ -21,9 +21,7 @@ def refuse_function(fn: Callable[..., Any], engine: EngineName, dump: Dump) -> s
     return refuse_coroutine_function(fn, engine) or _try(fn, dump, running_modules())[1]
 
 
-def write_letter(
-    fn: Callable[..., Any], engine: EngineName, dump: Dump, by_value: tuple[str, ...]
-) -> bytes:
+def write_letter(fn: Callable[..., Any], engine: EngineName, dump: Dump, by_value: tuple[str, ...]) -> bytes:
     """Return the pickled function.
 
     Raises:

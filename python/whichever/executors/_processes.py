@@ -5,6 +5,7 @@ No ``__main__`` guard is needed, the caller is never forked, multiprocessing's g
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -98,7 +99,7 @@ class ProcessesEngine(Engine):
             self.close(kill=True)
             raise
         feed.finish()
-        return sorted(run.outcomes, key=lambda outcome: outcome.index)
+        return run.take_outcomes()
 
     def close(self, *, kill: bool = False) -> None:
         """Let the workers go, or kill them, and wait for the template that they came from."""
@@ -160,7 +161,7 @@ class _Run:
         self._least = _AHEAD_LEAST * workers
         self._flights: deque[tuple[int, Future[Any]]] = deque()
         self._began = time.monotonic()
-        self.outcomes: list[Outcome] = []
+        self._outcomes: list[Outcome] = []
 
     def carry_out(self) -> None:
         """Run every task that the feed gives."""
@@ -168,6 +169,11 @@ class _Run:
             self._await_oldest()
             while self._flights and self._flights[0][1].done():
                 self._land(*self._flights.popleft())
+
+    def take_outcomes(self) -> list[Outcome]:
+        """Give the outcomes away, in the items' order."""
+        outcomes, self._outcomes = self._outcomes, []
+        return sorted(outcomes, key=lambda outcome: outcome.index)
 
     def _supply(self) -> bool:
         """Hand in tasks up to the room there is; say whether any is under way."""
@@ -178,17 +184,17 @@ class _Run:
         return bool(self._flights)
 
     def _room(self) -> int:
-        pace = len(self.outcomes) / max(time.monotonic() - self._began, 1e-6)
+        pace = len(self._outcomes) / max(time.monotonic() - self._began, 1e-6)
         return max(self._least, min(int(pace * _AHEAD_SECONDS), _AHEAD_MOST))
 
     def _await_oldest(self) -> None:
-        """Wait for the oldest task; take results that come out of turn, or they would keep others from being handed in."""
+        """Wait for the oldest task, but take others that end before: they hold places that new tasks need."""
         while not self._flights[0][1].done():
-            try:
+            with contextlib.suppress(TimeoutError):
                 self._flights[0][1].exception(_LOOK_SECONDS)
-            except TimeoutError:
-                if self._land_out_of_turn():
-                    return
+                return
+            if self._land_out_of_turn():
+                return
 
     def _land_out_of_turn(self) -> bool:
         """Take results that are there; a task that ends meanwhile is left for the next look."""
@@ -204,18 +210,34 @@ class _Run:
         return len(waiting) < before
 
     def _land(self, index: int, future: Future[Any]) -> None:
-        error = future.exception()
-        value = None if error is not None else future.result()
-        # An error that was raised just now, while the result was loaded, holds on to this frame.
-        del future
+        value, error = None, future.exception()
         if isinstance(error, PoolBrokenError):
             raise error
-        if isinstance(value, Unloadable):
-            reason = cargo.load_error(value.error)
-            msg = f"a worker could not load the function: {type(reason).__name__}: {reason}"
-            raise EngineUnavailableError(msg) from reason
+        if error is not None:
+            _drop_frames(error)
+        elif isinstance(value := future.result(), Unloadable):
+            raise _refusal(value)
         if not isinstance(value, Late):
-            self.outcomes.append(Outcome(index, value, error))
+            self._outcomes.append(Outcome(index, value, error))
+
+
+def _drop_frames(error: BaseException) -> None:
+    """Drop tracebacks of this side: only what did not pickle or load has one, and it holds the pool for ever.
+
+    Its frames lead back to the future, whose native half the garbage collector does not see through.
+    """
+    for each in (error, error.__cause__, error.__context__):
+        if each is not None:
+            each.__traceback__ = None
+
+
+def _refusal(unloadable: Unloadable) -> EngineUnavailableError:
+    reason = cargo.load_error(unloadable.error)
+    refusal = EngineUnavailableError(
+        f"a worker could not load the function: {type(reason).__name__}: {reason}"
+    )
+    refusal.__cause__ = reason
+    return refusal
 
 
 def _folder() -> str:
