@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Payload;
+
 /// A way to run tasks. The order is the order of simplicity: ties go to the earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -56,8 +58,26 @@ pub struct EngineCost {
     pub message: f64,
     /// Dispatch of one task, beside its message.
     pub task: f64,
-    /// Moving one payload byte across, beside pickling it.
-    pub byte: f64,
+    /// Sending one byte of arguments, beside pickling: the caller's share.
+    pub byte_in: f64,
+    /// Taking one byte of results in, beside loading: the caller's share.
+    pub byte_out: f64,
+    /// The worker's share of moving one byte, either way.
+    pub byte_worker: f64,
+}
+
+impl EngineCost {
+    /// The caller's side of one task's payload, in seconds.
+    pub(crate) fn payload_caller(&self, payload: &Payload) -> f64 {
+        let moving = payload.in_bytes * self.byte_in + payload.out_bytes * self.byte_out;
+        payload.pickle_in + payload.unpickle_out + moving
+    }
+
+    /// The worker's side.
+    pub(crate) fn payload_worker(&self, payload: &Payload) -> f64 {
+        let moving = (payload.in_bytes + payload.out_bytes) * self.byte_worker;
+        payload.unpickle_in + payload.pickle_out + moving
+    }
 }
 
 /// The constants of one machine and interpreter. Written by calibration; kept with the versions they belong to.

@@ -5,7 +5,7 @@
 //! parallel terms (`schedule`), queueing for the GIL lies between two bounds (`contention`).
 
 use crate::{
-    Costs, Engine, Forecast, Limit, Payload, Question,
+    Costs, Engine, Forecast, Limit, Question,
     contention::{contested, convoy, queueing, share_too_short},
     engine::EngineCost,
     schedule::imbalance,
@@ -169,10 +169,10 @@ impl<'a> Model<'a> {
         let (task, cost) = (&self.task, self.cost(engine));
         let payload = &self.question.payload;
         let chunksize = self.chunksize(engine, workers);
-        let bytes = payload_caller(payload, &cost);
+        let sending = cost.payload_caller(payload);
         let dispatch = cost.message / f64::from(chunksize) + cost.task;
-        let crossing = payload.unpickle_in + payload.pickle_out;
-        let cpu = task.cores_cpu() + crossing + bytes + dispatch;
+        let crossing = cost.payload_worker(payload);
+        let cpu = task.cores_cpu() + crossing + sending + dispatch;
         let fresh =
             task.warmup / self.costs().effective_cores(f64::from(workers)).max(0.1) * f64::from(workers);
         let imports = f64::from(self.question.modules) * self.costs().import;
@@ -181,7 +181,7 @@ impl<'a> Model<'a> {
             start: cost.start + cost.start_worker * f64::from(workers) + fresh + imports,
             cores: self.tasks * self.on_cores(cpu, workers + 1),
             wait: self.tasks * (task.wall() + self.inner_alone(workers) + crossing) / f64::from(workers),
-            payload: self.tasks * (bytes + dispatch),
+            payload: self.tasks * (sending + dispatch),
             dispatch: self.tasks * dispatch,
             overhead: 0.0,
             imbalance: imbalance(&self.question.task_seconds, self.question.tasks, workers, chunksize),
@@ -298,11 +298,6 @@ impl<'a> Model<'a> {
         };
         self.worker_counts(Engine::Threads).into_iter().map(with).reduce(f64::min)
     }
-}
-
-/// The caller's side of one task's payload, in seconds.
-fn payload_caller(payload: &Payload, cost: &EngineCost) -> f64 {
-    payload.pickle_in + payload.unpickle_out + (payload.in_bytes + payload.out_bytes) * cost.byte
 }
 
 pub(crate) fn ratio(serial: f64, seconds: f64) -> f64 {

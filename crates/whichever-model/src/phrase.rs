@@ -6,13 +6,8 @@ use crate::{BlockedKind, Engine, Question, forecast::Model};
 pub(crate) const INNER_THREADS: f64 = 0.20;
 
 pub(crate) fn crossing_seconds(question: &Question) -> f64 {
-    let payload = &question.payload;
-    let byte = question.costs.engines.get(&Engine::Processes).map_or(0.0, |cost| cost.byte);
-    payload.pickle_in
-        + payload.unpickle_in
-        + payload.pickle_out
-        + payload.unpickle_out
-        + (payload.in_bytes + payload.out_bytes) * byte
+    let cost = question.costs.engines.get(&Engine::Processes).cloned().unwrap_or_default();
+    cost.payload_caller(&question.payload) + cost.payload_worker(&question.payload)
 }
 
 pub(crate) fn inner_share(model: &Model<'_>) -> f64 {

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::{Costs, Engine, Ledger};
 
 /// Pickled size and pickling time of a task's arguments and result, means per task.
+///
+/// Large buffers (arrays, bytes) count in the sizes but not in the times: what they take is the engine's matter, which
+/// may share their memory instead of pickling it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Payload {

@@ -18,7 +18,15 @@ fn costs() -> Costs {
         (Engine::Async, EngineCost { start: 1e-3, task: 3e-5, ..EngineCost::default() }),
         (
             Engine::Processes,
-            EngineCost { start: 0.05, start_worker: 0.01, message: 2e-4, task: 5e-6, byte: 1e-9 },
+            EngineCost {
+                start: 0.05,
+                start_worker: 0.01,
+                message: 2e-4,
+                task: 5e-6,
+                byte_in: 1e-9,
+                byte_out: 1e-9,
+                ..EngineCost::default()
+            },
         ),
     ]);
     Costs { cores: 2.0, parallel: 1.85, parallel_memory: 1.6, engines, ..Costs::default() }

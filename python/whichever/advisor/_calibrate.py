@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import statistics
 import subprocess
 import sys
@@ -20,13 +21,14 @@ from whichever.executors import ENGINES, Engine, open_engine
 from whichever.meter import Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from whichever._types import EngineName
 
 _NOOPS = 2000
 _MESSAGES = 150
 _BYTES = 4_000_000
+_MOVED = 6  # times in a run
 _FREE_THREADED_SLOWDOWN = 1.10
 """Single-threaded Python on the free-threaded build over the default one: 1.0-1.4 on 3.13, about 1.05-1.10 from
 3.14 on, by the free-threading guide in CPython's documentation."""
@@ -68,7 +70,8 @@ class _Tasks:
     """Tasks to time. Made inside a function, so that they cross by value: a worker need not import this package."""
 
     noop: Callable[[object], object]
-    give: Callable[[int], bytes]
+    take: Callable[[object], float]
+    give: Callable[[int], tuple[float, object]]
     spin: Callable[[int], float]
     stream: Callable[[int], float]
 
@@ -77,8 +80,16 @@ def _tasks() -> _Tasks:
     def noop(item: object) -> object:
         return item
 
-    def give(size: int) -> bytes:
-        return bytes(size)
+    made: dict[int, bytes] = {}
+
+    def take(data: object) -> float:
+        del data
+        return time.thread_time()
+
+    def give(size: int) -> tuple[float, object]:
+        if size not in made:
+            made[size] = b"x" * size
+        return time.thread_time(), pickle.PickleBuffer(made[size])
 
     def spin(rounds: int) -> float:
         begin = time.thread_time()
@@ -95,7 +106,7 @@ def _tasks() -> _Tasks:
             block[:12_000_000] = block[12_000_000:]
         return time.thread_time() - begin
 
-    return _Tasks(noop, give, spin, stream)
+    return _Tasks(noop, take, give, spin, stream)
 
 
 _TASKS = _tasks()
@@ -144,24 +155,67 @@ def _measure_async() -> dict[str, float]:
     return {"start": _best(_whole("async", 1)), "task": task}
 
 
-def _measure_separate(name: EngineName) -> dict[str, float]:
-    costs = _start(name, 1, 3, 2)
-    with open_engine(name, 2) as engine:
+def _measure_interpreters() -> dict[str, float]:
+    costs = _start("interpreters", 1, 3, 2)
+    with open_engine("interpreters", 2) as engine:
         engine.run(_TASKS.noop, range(8))
         single = _best(lambda: engine.run(_TASKS.noop, range(_MESSAGES))) / _MESSAGES
         many = _MESSAGES * 20
         task = _best(lambda: engine.run(_TASKS.noop, range(many), chunksize=many // 8), 2) / many
-        engine.run(_TASKS.give, [_BYTES] * 2)
-        moving = _best(lambda: engine.run(_TASKS.give, [_BYTES] * 4), 3) / 4
-    byte = max(moving - single, 0.0) / _BYTES
-    return costs | {"message": max(single - task, 0.0), "task": task, "byte": byte}
+    return costs | {"message": max(single - task, 0.0), "task": task} | _moving("interpreters")
+
+
+def _measure_processes() -> dict[str, float]:
+    """The pool batches tasks itself: there is no message to tell apart from them."""
+    costs = _start("processes", 1, 3, 3)
+    with open_engine("processes", 2) as engine:
+        engine.run(_TASKS.noop, range(_NOOPS))
+        task = _best(lambda: engine.run(_TASKS.noop, range(_NOOPS))) / _NOOPS
+    return costs | {"task": task} | _moving("processes")
+
+
+def _moving(name: EngineName) -> dict[str, float]:
+    """Measure what large buffers take on their way to a worker and back, of the caller's CPU time and the worker's."""
+    blocks = [pickle.PickleBuffer(bytes([k]) * _BYTES) for k in range(_MOVED)]
+    with open_engine(name, 1) as engine:
+        nothing, _ = _shares(engine, _TASKS.take, range(_MOVED), lambda value: value)
+        sent, sent_there = _shares(engine, _TASKS.take, blocks, lambda value: value)
+        taken, taken_there = _shares(engine, _TASKS.give, [_BYTES] * _MOVED, lambda value: value[0])
+    return {
+        "byte_in": max(sent - nothing, 0.0) / _BYTES,
+        "byte_out": max(taken - nothing, 0.0) / _BYTES,
+        "byte_worker": (sent_there + taken_there) / 2 / _BYTES,
+    }
+
+
+def _shares(
+    engine: Engine, fn: Callable[[Any], Any], items: Sequence[object], clock: Callable[[Any], float]
+) -> tuple[float, float]:
+    """Return the CPU seconds of the caller and of the worker for each of some equal tasks.
+
+    Args:
+        engine: An engine with one worker.
+        fn: The task; it reads its thread's CPU clock.
+        items: What it gets.
+        clock: Finds the clock's reading in its result.
+    """
+
+    def once() -> tuple[float, float]:
+        begin = time.thread_time()
+        readings = [clock(outcome.value) for outcome in engine.run(fn, items)]
+        return (time.thread_time() - begin) / len(readings), (readings[-1] - readings[0]) / (
+            len(readings) - 1
+        )
+
+    runs = [once() for _ in range(4)]
+    return min(caller for caller, _ in runs), min(worker for _, worker in runs)
 
 
 _MEASURES: dict[str, Callable[[], dict[str, float]]] = {
     "threads": _measure_threads,
     "async": _measure_async,
-    "interpreters": lambda: _measure_separate("interpreters"),
-    "processes": lambda: _measure_separate("processes"),
+    "interpreters": _measure_interpreters,
+    "processes": _measure_processes,
 }
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RECORDS = "verdicts.jsonl"
 _CLOSE = 0.20
 _TIE = 1.05
-_FORM = 2
+_FORM = 3
 """Version of the cached costs: raise it when what is measured changes."""
 
 
@@ -75,7 +75,8 @@ class Machine:
                 f" {self.costs['handoff'] * 1e6:.1f} µs, waking a thread {self.costs['wake'] * 1e6:.0f} µs"
             ),
             "",
-            f"{'engine':<14}{'start':>10}{'per worker':>12}{'per message':>13}{'per task':>10}{'per MB':>10}",
+            f"{'engine':<14}{'start':>10}{'per worker':>12}{'per message':>13}{'per task':>10}"
+            f"{'MB there':>10}{'MB back':>10}",
         ]
         lines += [_engine_line(name, cost) for name, cost in self.costs["engines"].items() if cost]
         lines += ["", _record_line(self.record)]
@@ -91,8 +92,11 @@ def _engine_line(name: str, cost: Mapping[str, float]) -> str:
         return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.1f} µs"  # noqa: PLR2004
 
     columns = [unit(cost.get(key, 0.0)) for key in ("start", "start_worker", "message", "task")]
-    columns.append(unit(cost.get("byte", 0.0) * 1e6))
-    return f"{name:<14}{columns[0]:>10}{columns[1]:>12}{columns[2]:>13}{columns[3]:>10}{columns[4]:>10}"
+    worker = cost.get("byte_worker", 0.0)
+    columns += [unit((cost.get(key, 0.0) + worker) * 1e6) for key in ("byte_in", "byte_out")]
+    return f"{name:<14}{columns[0]:>10}{columns[1]:>12}{columns[2]:>13}" + "".join(
+        f"{column:>10}" for column in columns[3:]
+    )
 
 
 def _record_line(record: TrackRecord | None) -> str:

@@ -1,9 +1,10 @@
 """What arguments and results weigh and cost on their way into another process and back.
 
-Pickles as the processes engine does: protocol 5, in band, cloudpickle where that refuses. Small values are
-measured by pickling and loading them for real, tiny ones repeatedly. Large ones never exist twice: a long list
-or dict is measured on its beginning and scaled up; anything else (an array, a long string) is pickled into a sink
-that counts, copies some of it a few MiB at a time, and forgets it.
+Pickles as the processes engine does: protocol 5, cloudpickle where that refuses, and large buffers (arrays, bytes)
+apart. These are counted and no more: what they cost is known per byte (see `_calibrate`). Small values are measured by
+pickling and loading them for real, tiny ones repeatedly. Large ones never exist twice: a long list or dict is measured
+on its beginning and scaled up; anything else (a long string) is pickled into a sink that counts, copies some of it a
+few MiB at a time, and forgets it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
 
+from whichever.executors._remote.cargo import OUT_OF_BAND_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -33,6 +36,7 @@ _COPIED_BYTES = 64 << 20  # enough to know what a byte costs
 _PIECE_BYTES = 4 << 20  # copied at once
 _LONG_BYTES = 256 << 10  # what is written at once and is shorter costs more to make than to copy
 _TINY_SECONDS = 0.0005
+_SEARCHED_ITEMS = 1024  # a longer list's are not looked at for large bytes
 _REPEATS = 7
 
 
@@ -45,7 +49,7 @@ class Payload:
     Attributes:
         in_bytes: Pickled size of the argument; None when it does not pickle.
         out_bytes: Pickled size of the result; None when it does not pickle.
-        pickle_in: Seconds to pickle the argument.
+        pickle_in: Seconds to pickle the argument, large buffers apart; so the others.
         unpickle_in: Seconds to load it again.
         pickle_out: Seconds to pickle the result.
         unpickle_out: Seconds to load it again.
@@ -107,6 +111,15 @@ class _Measure:
         self._kept = io.BytesIO()
         self._copied, self._copying, self._skipped = 0, 0.0, 0
         self.size = 0
+        self.buffers: list[memoryview] = []
+
+    def take_apart(self, buffer: pickle.PickleBuffer) -> bool:
+        """Count a large buffer; True, which sends it into the pickle, for a small one."""
+        view = buffer.raw()
+        if view.nbytes < OUT_OF_BAND_BYTES:
+            return True
+        self.buffers.append(view)
+        return False
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
@@ -117,10 +130,11 @@ class _Measure:
         if self.size <= self._keep:
             self._kept.write(view)
         elif view.nbytes >= _LONG_BYTES:
-            self._copy(view)
+            self.copy(view)
         return view.nbytes
 
-    def _copy(self, view: memoryview) -> None:
+    def copy(self, view: memoryview) -> None:
+        """Copy into fresh memory, up to `_COPIED_BYTES` in all, and take the time."""
         room = max(0, _COPIED_BYTES - self._copied)
         started = time.thread_time()
         for start in range(0, min(room, view.nbytes), _PIECE_BYTES):
@@ -130,6 +144,14 @@ class _Measure:
         self._copying += time.thread_time() - started
         self._copied += min(room, view.nbytes)
         self._skipped += max(0, view.nbytes - room)
+
+    def whole_size(self) -> int:
+        """Give the size of pickle and buffers."""
+        return self.size + sum(view.nbytes for view in self.buffers)
+
+    def copy_seconds(self) -> float:
+        """Give the time that all copies take, those that were not made too."""
+        return self._copying + self.skipped_seconds()
 
     def skipped_seconds(self) -> float:
         """Give the time that copying what was not copied would have taken."""
@@ -156,6 +178,34 @@ def _mean(values: Sequence[Any]) -> _Cost:
 
 
 def _cost(value: Any) -> _Cost:
+    value, apart = _without_large(value)
+    cost = _cost_of_rest(value)
+    copies = _Measure()
+    for part in apart:  # arrays are views of what arrives; bytes are copied out of it
+        copies.copy(memoryview(part))
+    size = cost.size + sum(map(len, apart))
+    return cost._replace(size=size, unpickle=cost.unpickle + copies.copy_seconds())
+
+
+def _without_large(value: Any) -> tuple[Any, list[Any]]:
+    """Take large bytes out, of a list, tuple or dict too; return the rest and them."""
+    if _is_large(value):
+        return b"", [value]
+    if type(value) not in (list, tuple, dict) or len(value) > _SEARCHED_ITEMS:
+        return value, []
+    apart = [part for part in (value.values() if type(value) is dict else value) if _is_large(part)]
+    if not apart:
+        return value, []
+    if type(value) is dict:
+        return {key: b"" if _is_large(part) else part for key, part in value.items()}, apart
+    return type(value)(b"" if _is_large(part) else part for part in value), apart
+
+
+def _is_large(value: Any) -> bool:
+    return type(value) in (bytes, bytearray) and len(value) >= OUT_OF_BAND_BYTES
+
+
+def _cost_of_rest(value: Any) -> _Cost:
     pickler = _pickler_for(value)
     try:
         return _whole(value, pickler, 2 * _SECONDS)
@@ -179,7 +229,7 @@ def _pickler_for(value: Any) -> Any:
 
 def _dump(value: Any, pickler: Any, sink: _Measure) -> float:
     started = time.perf_counter()
-    pickler(sink, 5).dump(value)
+    pickler(sink, 5, buffer_callback=sink.take_apart).dump(value)
     return time.perf_counter() - started
 
 
@@ -187,25 +237,24 @@ def _whole(value: Any, pickler: Any, seconds: float | None) -> _Cost:
     sink = _Measure(keep=_WHOLE_BYTES, stop=_WHOLE_BYTES, seconds=seconds)
     pickle_seconds = _dump(value, pickler, sink)
     data = sink.kept()
-    unpickle_seconds = _load(data)
+    unpickle_seconds = _load(data, sink.buffers)
     if pickle_seconds + unpickle_seconds < _TINY_SECONDS:
         pickle_seconds = statistics.median(_dump_bytes(value, pickler) for _ in range(_REPEATS))
-        unpickle_seconds = statistics.median(_load(data) for _ in range(_REPEATS))
-    return _Cost(sink.size, pickle_seconds, unpickle_seconds)
+        unpickle_seconds = statistics.median(_load(data, sink.buffers) for _ in range(_REPEATS))
+    return _Cost(sink.whole_size(), pickle_seconds, unpickle_seconds)
 
 
 def _dump_bytes(value: Any, pickler: Any) -> float:
+    dumps = pickle.dumps if pickler is pickle.Pickler else cloudpickle.dumps
+    take_apart = _Measure().take_apart
     started = time.perf_counter()
-    if pickler is pickle.Pickler:
-        pickle.dumps(value, 5)
-    else:
-        cloudpickle.dumps(value, 5)
+    dumps(value, 5, buffer_callback=take_apart)
     return time.perf_counter() - started
 
 
-def _load(data: bytes) -> float:
+def _load(data: bytes, buffers: Sequence[memoryview]) -> float:
     started = time.perf_counter()
-    loaded = pickle.loads(data)  # noqa: S301 -- pickled a moment ago, in this process
+    loaded = pickle.loads(data, buffers=buffers)  # noqa: S301 -- pickled a moment ago, in this process
     seconds = time.perf_counter() - started
     del loaded
     return seconds
@@ -252,7 +301,7 @@ def _counted(value: Any, pickler: Any) -> _Cost:
     with contextlib.suppress(_TooLongError):  # what was counted until then is a lower bound
         _dump(value, pickler, sink)
     seconds = time.perf_counter() - started + sink.skipped_seconds()
-    return _Cost(sink.size, seconds, seconds)
+    return _Cost(sink.whole_size(), seconds, seconds)
 
 
 def _try_function(fn: Any) -> None:
