@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 RECORDS = "verdicts.jsonl"
+_COLUMNS = {
+    "start": 10,
+    "per worker": 12,
+    "per message": 13,
+    "per task": 10,
+    "MB there": 10,
+    "MB back": 10,
+}
+"""Of the table of engines: names and widths."""
 _CLOSE = 0.20
 _TIE = 1.05
 _FORM = 3
@@ -75,8 +84,7 @@ class Machine:
                 f" {self.costs['handoff'] * 1e6:.1f} µs, waking a thread {self.costs['wake'] * 1e6:.0f} µs"
             ),
             "",
-            f"{'engine':<14}{'start':>10}{'per worker':>12}{'per message':>13}{'per task':>10}"
-            f"{'MB there':>10}{'MB back':>10}",
+            f"{'engine':<14}" + "".join(f"{name:>{width}}" for name, width in _COLUMNS.items()),
         ]
         lines += [_engine_line(name, cost) for name, cost in self.costs["engines"].items() if cost]
         lines += ["", _record_line(self.record)]
@@ -91,12 +99,10 @@ def _engine_line(name: str, cost: Mapping[str, float]) -> str:
     def unit(seconds: float) -> str:
         return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.1f} µs"  # noqa: PLR2004
 
-    columns = [unit(cost.get(key, 0.0)) for key in ("start", "start_worker", "message", "task")]
-    worker = cost.get("byte_worker", 0.0)
-    columns += [unit((cost.get(key, 0.0) + worker) * 1e6) for key in ("byte_in", "byte_out")]
-    return f"{name:<14}{columns[0]:>10}{columns[1]:>12}{columns[2]:>13}" + "".join(
-        f"{column:>10}" for column in columns[3:]
-    )
+    columns = [cost.get(key, 0.0) for key in ("start", "start_worker", "message", "task")]
+    columns += [(cost.get(key, 0.0) + cost.get("byte_worker", 0.0)) * 1e6 for key in ("byte_in", "byte_out")]
+    widths = zip(columns, _COLUMNS.values(), strict=True)
+    return f"{name:<14}" + "".join(f"{unit(seconds):>{width}}" for seconds, width in widths)
 
 
 def _record_line(record: TrackRecord | None) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from whichever.advisor._judge import Contender, Measurement, Trial
-from whichever.errors import EngineError
+from whichever.errors import EngineError, WorkerDied
 from whichever.executors import open_engine
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ def run_trial(
         opened = time.perf_counter()
         deadline = time.monotonic() + _DEADLINE_FACTOR * seconds
         first = workers if contender.engine in _FRESH and len(items) >= _WAVES_TO_WARM_UP * workers else 0
-        warmed = engine.run(fn, items[:first], deadline=deadline)
+        warmed = _unless_lost(engine.run(fn, items[:first], deadline=deadline))
         warm = time.perf_counter()
         rest = items[first:]
         chunksize = max(min(contender.chunksize, len(rest) // workers), 1)
-        outcomes = engine.run(fn, rest, chunksize=chunksize, deadline=deadline)
+        outcomes = _unless_lost(engine.run(fn, rest, chunksize=chunksize, deadline=deadline))
         done = time.perf_counter()
     closed = time.perf_counter()
     outcomes = [replace(outcome, index=outcome.index + first) for outcome in outcomes]
@@ -130,8 +130,20 @@ def _run_all(
         _plain_loop(fn, items)
     else:
         with open_engine(forecast.engine, forecast.workers, modules) as engine:
-            engine.run(fn, items, chunksize=forecast.chunksize)
+            _unless_lost(engine.run(fn, items, chunksize=forecast.chunksize))
     return time.perf_counter() - begin
+
+
+def _unless_lost(outcomes: list[Outcome]) -> list[Outcome]:
+    """Pass the outcomes on, if no task cost its worker its life: an engine where one does is none to advise.
+
+    Raises:
+        EngineError: One did.
+    """
+    for outcome in outcomes:
+        if isinstance(outcome.error, WorkerDied):
+            raise EngineError(str(outcome.error).partition(";")[0])
+    return outcomes
 
 
 def _settle() -> None:
