@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from whichever import _core
 from whichever.errors import PoolBrokenError, RemoteError, TaskTimeoutError, WorkerDied
 from whichever.executors import _stamps
-from whichever.executors._crew import Crew, Hired, Order
-from whichever.executors._crew import crew as common_crew
+from whichever.executors._crew import Crew, Hired, Order, crew
 from whichever.executors._imports import running_modules
 from whichever.executors._remote import cargo
 from whichever.executors._remote.contexts import dump_context
@@ -61,13 +60,13 @@ class Host:
 
     Args:
         staff: What its workers are to be.
-        crew: Who hires them; None for the one that this process's pools share.
+        own_crew: Who hires them; None for the one that this process's pools share.
         modules: What they import before their first task, beside what functions that were handed in need.
     """
 
-    def __init__(self, staff: Staff, crew: Crew | None = None, modules: Iterable[str] = ()) -> None:
+    def __init__(self, staff: Staff, own_crew: Crew | None = None, modules: Iterable[str] = ()) -> None:
         self._staff = staff
-        self._crew = common_crew if crew is None else crew
+        self._own_crew = own_crew
         self._numbers = itertools.count(1)
         self._hired: dict[int, Hired] = {}
         self._ended: OrderedDict[int, tuple[int | None, str | None]] = OrderedDict()
@@ -84,7 +83,7 @@ class Host:
             "by_value": running_modules(),
             "max_memory_bytes": staff.max_memory_bytes,
         }
-        hired = self._crew.hire(
+        hired = (self._own_crew or crew).hire(
             Order(
                 fds=(fds[0], fds[1], fds[2], fds[3]),
                 configuration=configuration,
