@@ -120,9 +120,11 @@ def test_a_worker_that_would_start_workers_by_an_import_is_stopped_with_advice(s
                 engine.run(recursive.task, [1])
             except EngineUnavailableError as error:
                 print(error)
+            print(engine.run(len, ["afterwards"])[0].value)
     """)
     out, err, code = program.finish()
     assert 'put that call under `if __name__ == "__main__":`' in out
+    assert out.endswith("\n10\n")
     assert (err, code) == ("", 0)
 
 

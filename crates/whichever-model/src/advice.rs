@@ -61,13 +61,16 @@ fn heavy_payload(question: &Question, model: &Model<'_>, forecasts: &[Forecast])
     let (what, how) = if payload.in_bytes >= payload.out_bytes {
         (
             "arguments",
-            "send a path, an index or a range and let the worker load the data, or keep it in an array in shared memory",
+            "send a path, an index or a range and let the worker load the data, or keep arrays in shared memory (whichever.share)",
         )
     } else {
-        ("result", "let the worker reduce it or write it to a file, or into an array in shared memory")
+        (
+            "result",
+            "let the worker reduce it or write it to a file, or return it as an array, which is not pickled",
+        )
     };
     Some(format!(
-        "Pickling costs {} the task itself: its {what} ({}) are what to change: {how}.",
+        "Pickling and moving cost {} the task itself: its {what} ({}) are what to change: {how}.",
         times(crossing / model.task.wall().max(1e-9)),
         bytes(payload.in_bytes.max(payload.out_bytes)),
     ))
