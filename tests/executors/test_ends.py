@@ -204,3 +204,17 @@ def test_a_module_that_ends_workers_as_they_load_it_is_an_error_in_words(start, 
         "could not start its workers: worker processes end before they are ready: exited with code 9" in out
     )
     assert (err, code) == ("", 0)
+
+
+def test_a_question_being_answered_has_no_worker_import_the_advisor(start):
+    program = start("""
+        import sys
+        from whichever.advisor._asking import _asking
+        from whichever.executors import open_engine
+        def task(item):
+            return "whichever.advisor" in sys.modules
+        _asking.set(True)
+        with open_engine("processes", 1) as engine:
+            print(engine.run(task, [1])[0].value)
+    """)
+    assert program.finish() == ("False\n", "", 0)

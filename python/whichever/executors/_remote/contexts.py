@@ -13,6 +13,8 @@ from . import cargo
 from .payload import PROTOCOL, load
 from .variables import name_of, reduce_variable
 
+_OWN = __package__.partition(".")[0]
+"""Our own package: its variables stay behind, or they would have every worker import it."""
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
 
 
@@ -23,7 +25,8 @@ def dump_context(by_value: tuple[str, ...] = ()) -> bytes:
         return b""
     entries = []
     for variable, value in context.items():
-        if name_of(variable) is None:
+        name = name_of(variable)
+        if name is None or name[0].partition(".")[0] == _OWN:
             continue
         try:
             find, arguments = reduce_variable(variable, by_value)
