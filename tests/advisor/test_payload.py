@@ -76,16 +76,15 @@ def test_no_values_weigh_nothing():
 def test_huge_values_are_weighed_without_a_second_copy(item):
     tracemalloc.start()
     started = time.thread_time()
-    payload = measure_payload(len, [item], [1])
+    payload = measure_payload(len, [item], [item])
     seconds = time.thread_time() - started
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert payload.in_bytes == pytest.approx(200 << 20, rel=0.01)
     assert peak < 32 << 20
     assert seconds < 5
-    assert (
-        payload.pickle_in < 0.002 < payload.unpickle_in
-    )  # beside the pickle; but bytes are bytes of their own again
+    assert payload.pickle_in + payload.unpickle_in < 0.002  # it travels beside the pickle
+    assert payload.unpickle_out > 0.002  # but results that are kept fill fresh memory
 
 
 def test_a_long_string_is_copied_on_both_sides():

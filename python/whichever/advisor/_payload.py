@@ -82,12 +82,12 @@ def measure_payload(fn: Callable[..., Any], items: Sequence[Any], results: Seque
     except Exception as error:  # noqa: BLE001 -- a user's pickling may raise anything
         errors.append(_words("the function", error))
     try:
-        size, *seconds = _mean(items)
+        size, *seconds = _mean(items, kept=False)
         payload = replace(payload, in_bytes=size, pickle_in=seconds[0], unpickle_in=seconds[1])
     except Exception as error:  # noqa: BLE001 -- as above
         errors.append(_words("an argument", error))
     try:
-        size, *seconds = _mean(results)
+        size, *seconds = _mean(results, kept=True)
         payload = replace(payload, out_bytes=size, pickle_out=seconds[0], unpickle_out=seconds[1])
     except Exception as error:  # noqa: BLE001 -- as above
         errors.append(_words("a result", error))
@@ -161,13 +161,13 @@ class _Measure:
         return self._kept.getvalue()
 
 
-def _mean(values: Sequence[Any]) -> _Cost:
+def _mean(values: Sequence[Any], *, kept: bool) -> _Cost:
     costs: list[_Cost] = []
     started = time.monotonic()
     for value in values[:: max(1, len(values) // _VALUES)][:_VALUES]:
         if costs and time.monotonic() - started > _SECONDS:
             break
-        costs.append(_cost(value))
+        costs.append(_cost(value, kept=kept))
     if not costs:
         return _Cost(0, 0.0, 0.0)
     return _Cost(
@@ -177,11 +177,12 @@ def _mean(values: Sequence[Any]) -> _Cost:
     )
 
 
-def _cost(value: Any) -> _Cost:
+def _cost(value: Any, *, kept: bool) -> _Cost:
     value, apart = _without_large(value)
     cost = _cost_of_rest(value)
     copies = _Measure()
-    for part in apart:  # arrays are views of what arrives; bytes are copied out of it
+    # Arrays are views of what arrives; bytes are copied out of it, into fresh memory if those before are kept.
+    for part in apart if kept else ():
         copies.copy(memoryview(part))
     size = cost.size + sum(map(len, apart))
     return cost._replace(size=size, unpickle=cost.unpickle + copies.copy_seconds())
