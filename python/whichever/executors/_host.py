@@ -71,7 +71,7 @@ class Host:
         self._hired: dict[int, Hired] = {}
         self._ended: OrderedDict[int, tuple[int | None, str | None]] = OrderedDict()
         self._lock = threading.Lock()
-        self._modules = _USUAL & sys.modules.keys() | set(modules)
+        self._modules = set(_USUAL & sys.modules.keys()) | set(modules)
         self._looks = _LOOKS
         self.ending = False
 
