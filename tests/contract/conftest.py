@@ -89,7 +89,11 @@ def _warm():
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(_warm):
+    with open_engine("processes", 1):
+        pass  # the spare workers that are kept for the next pool are there again, if they had left
     before = len(open_descriptors()), children(os.getpid()), threading.active_count()
     yield
     left = lambda: (len(open_descriptors()), children(os.getpid()), threading.active_count())  # noqa: E731 - short
-    assert eventually(lambda: left() == before), (before, left(), open_descriptors())
+    # Spare workers leave when they have waited long: there may be less than before.
+    is_clean = lambda: all(now <= then for now, then in zip(left(), before, strict=True))  # noqa: E731
+    assert eventually(is_clean), (before, left(), open_descriptors())
