@@ -372,3 +372,50 @@ impl Cargo {
         self.body_loan.is_none() && self.buffers.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_pieces_of_a_batch_are_the_batch(
+            lens in prop::collection::vec(0_u32..40, 1..60),
+            cuts in prop::collection::vec(1_u32..20, 0..20),
+        ) {
+            let starts: Vec<u32> = std::iter::once(0)
+                .chain(lens.iter().scan(0, |end, len| { *end += len; Some(*end) }))
+                .collect();
+            let body: Vec<u8> = (0..starts[lens.len()]).map(|byte| byte as u8).collect();
+            let items = 0..u32::try_from(lens.len()).unwrap();
+            let batch = Batch { starts: Arc::from(starts), items: items.clone(), single: true };
+            let mut rest = Task { batch: Some(batch), ..Task::new((), 1, false, Arc::from(body.clone())) };
+            let (mut bytes, mut next) = (Vec::new(), 0);
+            let mut look = |piece: &Task<()>| {
+                let batch = piece.batch.as_ref().unwrap();
+                assert_eq!(batch.items.start, next);
+                next = batch.items.end;
+                bytes.extend_from_slice(&piece.body[batch.span(&batch.items).unwrap()]);
+            };
+            for cut in cuts {
+                if cut < rest.count() {
+                    look(&rest.split_front(cut).unwrap());
+                }
+            }
+            look(&rest);
+            prop_assert_eq!((bytes, next), (body, items.end));
+        }
+
+        #[test]
+        fn places_of_items_that_are_none_are_refused(
+            starts in prop::collection::vec(any::<u32>(), 0..10),
+            items in any::<Range<u32>>(),
+        ) {
+            let batch = Batch { starts: Arc::from(starts.clone()), items: 0..0, single: true };
+            let known = |item: u32| (item as usize) < starts.len();
+            prop_assert_eq!(batch.span(&items).is_some(), known(items.start) && known(items.end));
+        }
+    }
+}

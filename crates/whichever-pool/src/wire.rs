@@ -335,5 +335,32 @@ mod tests {
                 prop_assert_eq!(parts + reply.body.len(), bytes.len());
             }
         }
+
+        #[test]
+        fn a_batch_survives_the_journey_and_one_wrong_byte_does_no_harm(
+            (function, position, count) in (any::<u32>(), any::<u64>(), any::<u32>()),
+            context in prop::collection::vec(any::<u8>(), 0..50),
+            items in prop::collection::vec(any::<u8>(), 0..200),
+            (at, flip) in (any::<prop::sample::Index>(), 1_u8..=255),
+        ) {
+            let head = RequestHead {
+                kind: RequestKind::Items,
+                flags: SINGLE,
+                context: u16::try_from(context.len()).unwrap(),
+                function,
+                position,
+                buffers: 0,
+                count,
+            };
+            let mut record = [&head.to_bytes()[..], &context, &items].concat();
+            let request = Request::parse(&record).unwrap();
+            prop_assert_eq!((request.head, request.context, request.body), (head, &context[..], &items[..]));
+            let at = at.index(record.len());
+            record[at] ^= flip;
+            if let Some(request) = Request::parse(&record) {
+                let parts = HEADER + request.context.len() + request.table.spans().count() * ENTRY;
+                prop_assert_eq!(parts + request.body.len(), record.len());
+            }
+        }
     }
 }

@@ -71,7 +71,9 @@ class Host:
         self._hired: dict[int, Hired] = {}
         self._ended: OrderedDict[int, tuple[int | None, str | None]] = OrderedDict()
         self._lock = threading.Lock()
-        self._modules = set(_USUAL & sys.modules.keys()) | set(modules)
+        # Who brings a crew knows what tasks need; its templates start anew each time.
+        usual = _USUAL & sys.modules.keys() if own_crew is None else ()
+        self._modules = {*usual, *modules}
         self._looks = _LOOKS
         self.ending = False
 
