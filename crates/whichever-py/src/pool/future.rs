@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
 use pyo3::{import_exception, intern};
 
 use super::promise::{Heard, Outcome, Promise};
@@ -132,6 +133,20 @@ impl FutureCell {
     /// False when the future was cancelled; true when its task may start.
     fn set_running_or_notify_cancel(&self) -> bool {
         !self.promise.is_cancelled()
+    }
+
+    /// Let the garbage collector see what the future holds: a task's error leads back to it through its traceback.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Some(outcome) = self.promise.known_outcome() {
+            visit.call(outcome)?;
+        }
+        // Locked by a thread that adds a callback: then the future is alive.
+        if let Ok(callbacks) = self.callbacks.try_lock() {
+            for callback in &*callbacks {
+                visit.call(callback)?;
+            }
+        }
+        Ok(())
     }
 
     /// Have `_tell` called when the task ends: 0; 1 when it has ended and nobody will call, 2 when somebody will.

@@ -119,6 +119,13 @@ impl Run {
         Some(parcel)
     }
 
+    /// Tasks that have not ended, and tasks whose results were not taken.
+    fn load(&self) -> (usize, usize) {
+        let inbox = self.lock();
+        let count = |tasks: u64| usize::try_from(tasks).unwrap_or(usize::MAX);
+        (count(inbox.open), count(inbox.open + inbox.ready))
+    }
+
     /// Tasks whose results were not taken.
     fn outstanding(&self) -> usize {
         let inbox = self.lock();
@@ -293,7 +300,18 @@ impl MapIterator {
     }
 
     fn await_next(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
-        let until = || self.run.has_next();
+        // While one task takes long, others end: their places are filled without waiting for their turn.
+        let low = if self.plan.ahead == 0 && !self.plan.eager && source.items.is_some() {
+            Some(self.room().0 / 2)
+        } else {
+            None
+        };
+        let until = || {
+            self.run.has_next() || {
+                let (open, outstanding) = self.run.load();
+                low.is_some_and(|low| open <= low && outstanding < AHEAD_TASKS)
+            }
+        };
         match wait_for(py, Some(&self.shared), &Until::Flag(&until), self.plan.limit) {
             Ok(true) => Ok(()),
             Ok(false) => self.fail(py, source, PyTimeoutError::new_err(())),
@@ -307,6 +325,9 @@ impl MapIterator {
         let items = items.into_bound(py);
         let (mut most, mut most_bytes) = self.room();
         let mut outstanding = self.run.outstanding();
+        if self.plan.ahead == 0 && !self.plan.eager && outstanding < AHEAD_TASKS {
+            outstanding = self.run.load().0; // what has ended and waits for its turn keeps nobody busy
+        }
         if outstanding > most / 2 {
             return Ok(());
         }

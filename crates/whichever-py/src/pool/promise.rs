@@ -149,6 +149,13 @@ impl Promise {
         inner.listener.take()
     }
 
+    /// The Python object of the outcome, if it was made.
+    pub(super) fn known_outcome(&self) -> Option<&Py<PyAny>> {
+        self.outcome.get().map(|outcome| match outcome {
+            Outcome::Value(object) | Outcome::Error(object) => object,
+        })
+    }
+
     /// The outcome as Python objects, made by the first who asks.
     pub(super) fn outcome(&self, py: Python<'_>) -> &Outcome {
         self.outcome.get_or_init_py_attached(py, || {

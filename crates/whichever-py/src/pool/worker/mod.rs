@@ -14,8 +14,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use whichever_pool::wire::{
-    BODY_IN_ARENA, INLINE_BYTES, RECYCLE, ReplyHead, ReplyKind, Request, RequestKind, SINGLE, Span,
-    table_bytes,
+    BODY_IN_ARENA, ENTRY, HEADER, INLINE_BYTES, RECORD_BYTES, RECYCLE, ReplyHead, ReplyKind, Request,
+    RequestKind, SINGLE, Span, table_bytes,
 };
 use whichever_ring::{
     Arena, Begin, Consumer, Desk, Page, Producer, PushError, Spin, Tray, open_link, open_page,
@@ -384,6 +384,11 @@ impl WorkerCore {
         buffers: &[Exported],
         body: &[u8],
     ) -> PyResult<()> {
+        if HEADER + (buffers.len() + 1) * ENTRY + INLINE_BYTES > RECORD_BYTES {
+            let reason =
+                format!("a result of {} buffers is too long for a message: join them", buffers.len());
+            return Err(PyMemoryError::new_err(reason));
+        }
         let mut spans = Vec::new();
         let placed = py.detach(|| {
             for buffer in buffers {
