@@ -4,6 +4,7 @@
 //! released reads as zeros. Memory that runs out is an error of `write_at`, not a signal.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A file without a name in any folder; its memory goes back when the last descriptor and mapping are gone.
@@ -72,6 +73,14 @@ impl SharedFile {
         os::read_at(self.as_fd(), into, offset)
     }
 
+    /// The same for memory that nothing was written to yet; all of it has been when this succeeds.
+    ///
+    /// # Errors
+    /// As `read_at`.
+    pub fn read_uninit_at(&self, into: &mut [MaybeUninit<u8>], offset: u64) -> io::Result<()> {
+        os::read_uninit_at(self.as_fd(), into, offset)
+    }
+
     /// Give the memory of whole pages in this part back to the system; they read as zeros from now on.
     ///
     /// # Errors
@@ -86,7 +95,7 @@ mod os {
     use std::ffi::CString;
     use std::fs::File;
     use std::io;
-    use std::mem::ManuallyDrop;
+    use std::mem::{ManuallyDrop, MaybeUninit};
     use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
     use std::os::unix::fs::FileExt;
 
@@ -123,6 +132,33 @@ mod os {
         file(fd).read_exact_at(into, offset)
     }
 
+    pub(super) fn read_uninit_at(
+        fd: BorrowedFd<'_>,
+        mut into: &mut [MaybeUninit<u8>],
+        mut offset: u64,
+    ) -> io::Result<()> {
+        while !into.is_empty() {
+            let start = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+            // SAFETY: 1. the kernel writes at most `into.len()` bytes, to memory that is ours.
+            //         2. the descriptor is borrowed, so it is open.
+            let read = unsafe { libc::pread(fd.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), start) };
+            match usize::try_from(read) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    into = into.get_mut(read..).unwrap_or_default();
+                    offset += read as u64;
+                }
+                Err(_) => {
+                    let error = io::Error::last_os_error();
+                    if error.kind() != io::ErrorKind::Interrupted {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn punch(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
         const MODE: libc::c_int = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
         let too_large = |_| io::Error::from(io::ErrorKind::InvalidInput);
@@ -136,6 +172,7 @@ mod os {
 #[cfg(not(target_os = "linux"))]
 mod os {
     use std::io;
+    use std::mem::MaybeUninit;
     use std::os::fd::{BorrowedFd, OwnedFd};
 
     fn unsupported<T>() -> io::Result<T> {
@@ -162,6 +199,14 @@ mod os {
         unsupported()
     }
 
+    pub(super) fn read_uninit_at(
+        _fd: BorrowedFd<'_>,
+        _into: &mut [MaybeUninit<u8>],
+        _offset: u64,
+    ) -> io::Result<()> {
+        unsupported()
+    }
+
     pub(super) fn punch(_fd: BorrowedFd<'_>, _offset: u64, _len: u64) -> io::Result<()> {
         unsupported()
     }
@@ -173,6 +218,19 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     use super::*;
+
+    #[test]
+    fn memory_that_was_never_written_to_is_filled_or_refused() {
+        let file = SharedFile::create("uninit").unwrap();
+        file.grow(8).unwrap();
+        file.write_at(b"12345678", 0).unwrap();
+        let mut into = [MaybeUninit::uninit(); 4];
+        file.read_uninit_at(&mut into, 2).unwrap();
+        // SAFETY: the read has filled it.
+        let read: Vec<u8> = into.iter().map(|byte| unsafe { byte.assume_init() }).collect();
+        assert_eq!(read, b"3456");
+        assert!(file.read_uninit_at(&mut into, 6).is_err());
+    }
 
     /// Memory the file really takes.
     fn used(file: &SharedFile) -> u64 {

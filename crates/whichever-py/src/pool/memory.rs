@@ -1,6 +1,7 @@
 //! Shared memory with a Python face: buffers on mappings, and bytes read out of arenas.
 
 use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::buffer::PyBuffer;
@@ -179,5 +180,15 @@ pub(super) fn read_bytes<'py>(
     len: u64,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let len = usize::try_from(len)?;
-    PyBytes::new_with(py, len, |into| Ok(file.read_at(into, offset)?))
+    // SAFETY: we are attached; null asks for a new object whose content the caller writes.
+    let made = unsafe { ffi::PyBytes_FromStringAndSize(std::ptr::null(), ffi::Py_ssize_t::try_from(len)?) };
+    // SAFETY: a new reference, or null with an error set.
+    let made = unsafe { Bound::from_owned_ptr_or_err(py, made) }?;
+    // SAFETY: it is a bytes object.
+    let start = unsafe { ffi::PyBytes_AsString(made.as_ptr()) }.cast::<MaybeUninit<u8>>();
+    // SAFETY: 1. the object holds `len` bytes from `start` on, and nobody else has seen it.
+    //         2. they need not be initialized for this type; a read that fails leaves an object that is dropped unseen.
+    let into = unsafe { std::slice::from_raw_parts_mut(start, len) };
+    file.read_uninit_at(into, offset)?;
+    Ok(made.cast_into::<PyBytes>()?)
 }

@@ -84,6 +84,7 @@ impl WorkerCore {
 
     fn run_items(&self, py: Python<'_>, life: &mut Life<'_>, job: &BatchJob, progress: &mut Progress<'_>) {
         let mut items = Decoder::new(&job.items);
+        let function = function_for(py, life, job.number);
         while progress.position < progress.end {
             let may_start = if progress.position > progress.leased {
                 self.renew(py, life, progress)
@@ -94,13 +95,12 @@ impl WorkerCore {
             if !may_start {
                 return;
             }
-            let call = prepare_item(py, life, job, &mut items);
+            let call = prepare_item(life, job, &function, &mut items);
             let (result, kind) = match call {
                 Ok(call) => (call.run(py, life), ReplyKind::Raised),
                 Err(error) => (Err(error), ReplyKind::Unloadable),
             };
             life.leave_if_forked(py, result.as_ref().err());
-            life.flush(py);
             match result {
                 Ok(value) => self.keep(py, life, progress, &value),
                 Err(error) => self.send_alone(py, life, progress, kind, Err(error)),
@@ -114,6 +114,7 @@ impl WorkerCore {
 
     /// Say which tasks start next; false when they were taken back.
     fn renew(&self, py: Python<'_>, life: &mut Life<'_>, progress: &mut Progress<'_>) -> bool {
+        life.flush(py); // half a line that a task has printed; whole lines were sent
         let now_ns = monotonic_ns();
         let elapsed_ns = now_ns - progress.looked_ns;
         progress.looked_ns = now_ns;
@@ -160,6 +161,7 @@ impl WorkerCore {
 
     /// Send what the tray holds, and empty it.
     fn send_part(&self, py: Python<'_>, life: &mut Life<'_>, progress: &mut Progress<'_>) {
+        life.flush(py);
         let now_ns = monotonic_ns();
         let count = progress.tray.count();
         if count > 0 {
@@ -235,11 +237,12 @@ fn encode_result(
 
 /// The next task of a batch, ready to run.
 fn prepare_item<'py>(
-    py: Python<'py>,
     life: &Life<'py>,
     job: &BatchJob,
+    function: &PyResult<Bound<'py, PyAny>>,
     items: &mut Decoder<'_>,
 ) -> PyResult<Call<'py>> {
+    let py = life.hooks.py();
     let args = match items.next_pickle()? {
         Some(pickle) => Arguments::Pickled(PyBytes::new(py, pickle), PyList::empty(py)),
         None => {
@@ -248,18 +251,19 @@ fn prepare_item<'py>(
             Arguments::Plain(if job.single { PyTuple::new(py, [item])? } else { item.cast_into()? })
         }
     };
-    match life.functions.get(&job.number) {
-        Some(Loaded::Function(function)) => {
-            let function = function.bind(py).clone();
-            match args {
-                Arguments::Plain(args) => {
-                    Ok(Call { function, args, kwargs: None, context: job.context.clone() })
-                }
-                Arguments::Pickled(blob, buffers) => {
-                    function_of(py, life, Some(function), (&blob, &buffers), &job.context)
-                }
-            }
+    let function = function.as_ref().map_err(|error| error.clone_ref(py))?.clone();
+    match args {
+        Arguments::Plain(args) => Ok(Call { function, args, kwargs: None, context: job.context.clone() }),
+        Arguments::Pickled(blob, buffers) => {
+            function_of(py, life, Some(function), (&blob, &buffers), &job.context)
         }
+    }
+}
+
+/// The batch's function, or why there is none.
+fn function_for<'py>(py: Python<'py>, life: &Life<'py>, number: u32) -> PyResult<Bound<'py, PyAny>> {
+    match life.functions.get(&number) {
+        Some(Loaded::Function(function)) => Ok(function.bind(py).clone()),
         Some(Loaded::Failed(error)) => Err(error.clone_ref(py)),
         None => Err(pyo3::exceptions::PyRuntimeError::new_err("a batch's function has not arrived")),
     }
