@@ -1,52 +1,35 @@
-"""The executors room: one way to run tasks per engine, all behind the same small contract."""
+"""The executors room: one way to run tasks per engine, all behind the same small contract; and the pools."""
 
 from __future__ import annotations
 
-from types import MappingProxyType
-from typing import TYPE_CHECKING
-
-from whichever.errors import EngineUnavailableError
-from whichever.executors._async import AsyncEngine
-from whichever.executors._contract import Engine, Outcome
-from whichever.executors._future import Future
-from whichever.executors._interpreters import InterpretersEngine
-from whichever.executors._pool import ProcessPool
-from whichever.executors._processes import ProcessesEngine
-from whichever.executors._serial import SerialEngine
-from whichever.executors._share import share
-from whichever.executors._threads import ThreadsEngine
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from whichever._types import EngineName
-
-ENGINES: Mapping[EngineName, type[Engine]] = MappingProxyType(
-    {
-        engine.name: engine
-        for engine in (SerialEngine, ThreadsEngine, AsyncEngine, InterpretersEngine, ProcessesEngine)
-    }
-)
-"""Every engine by its name, the simplest first; ask ``unavailable()`` before use."""
-
-
-def open_engine(name: EngineName, workers: int, modules: Sequence[str] = ()) -> Engine:
-    """Return the engine, opened: its workers have started.
-
-    Args:
-        name: The engine's name.
-        workers: Threads, interpreters or processes; for ``async`` the tasks in flight at once.
-        modules: Modules that the tasks import; fresh interpreters load them first.
-
-    Raises:
-        EngineUnavailableError: The engine does not exist here, or one of `modules` does not load in it.
-        EngineError: The engine could not be started.
-    """
-    if reason := ENGINES[name].unavailable():
-        raise EngineUnavailableError(reason)
-    engine = ENGINES[name](workers, modules=modules)
-    engine.open()
-    return engine
-
+    from whichever.executors._contract import Engine, Outcome
+    from whichever.executors._engines import ENGINES, open_engine
+    from whichever.executors._future import Future
+    from whichever.executors._pool import ProcessPool
+    from whichever.executors._share import share
 
 __all__ = ["ENGINES", "Engine", "Future", "Outcome", "ProcessPool", "open_engine", "share"]
+
+_HOME = {
+    "ENGINES": "_engines",
+    "Engine": "_contract",
+    "Future": "_future",
+    "Outcome": "_contract",
+    "ProcessPool": "_pool",
+    "open_engine": "_engines",
+    "share": "_share",
+}
+"""Where each name lives. A program that wants a pool does not load asyncio and every engine for it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        msg = f"module 'whichever.executors' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(f"whichever.executors.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -39,7 +39,6 @@ def load(name, file, folders=None):
 load("whichever._core", config["core"])
 folder = config["folder"]
 load(config["package"], folder + "/__init__.py", [folder])
-import cloudpickle
 import multiprocessing.process
 from whichever.executors._remote.foreman import main
 main(config)

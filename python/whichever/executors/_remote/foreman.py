@@ -28,6 +28,7 @@ from .output import flush_streams
 from .pool_worker import leave, run_worker
 
 PACKET = struct.Struct("<cxxxiqqq")
+_LATER = ("cloudpickle",)  # what most workers need, but the first of a program need not wait for
 PACKET_BYTES = 64 * 1024  # at most, for a list of modules
 GRACE_SECONDS = 2.0  # for workers to leave by themselves: exit handlers, threads that tasks left behind
 IDLE_SECONDS = 30.0  # a worker without a configuration waits so long for one
@@ -76,6 +77,8 @@ class _Foreman:
         self._parent_fd = _open_pidfd(self._parent)
         self._children = {int(pid): token for pid, token in config["children"].items()}
         self._stdin = os.dup(0)  # where the configuration was; descriptor 0 is to be empty
+        self._patience_ms = _PARENT_SECONDS * 1000 if self._parent_fd is None else None
+        self._later: tuple[str, ...] = _LATER
         self._load_prctl()
         self._wake, wake_end = socket.socketpair()
         self._wake_end = wake_end
@@ -132,7 +135,10 @@ class _Foreman:
             poll.register(fd, select.POLLIN)
         while os.getppid() == self._parent:
             self._collect()
-            ready = {fd for fd, _ in poll.poll(_PARENT_SECONDS * 1000 if self._parent_fd is None else None)}
+            ready = {fd for fd, _ in poll.poll(0 if self._later else self._patience_ms)}
+            if not ready and self._later:
+                self.learn(self._later)
+                self._later = ()
             if self._wake.fileno() in ready:
                 with contextlib.suppress(BlockingIOError):
                     while self._wake.recv(4096):
