@@ -76,6 +76,7 @@ class Host:
         self._modules = {*usual, *modules}
         self._looks = _LOOKS
         self.ending = False
+        self.on_over: Callable[[Host], object] | None = None
 
     def hire(self, fds: tuple[int, int, int, int]) -> int:
         """Start a worker and return its token."""
@@ -102,6 +103,11 @@ class Host:
             with contextlib.suppress(ProcessLookupError):
                 _core.watch_pid(hired.token, hired.pid)
         return hired.token
+
+    def over(self) -> None:
+        """Note that nothing of the pool is left."""
+        if self.on_over is not None:
+            self.on_over(self)
 
     def processes(self) -> dict[int, Any]:
         """Return the processes that multiprocessing made, by their ids."""

@@ -332,7 +332,7 @@ _open: list[tuple[_core.PoolCore, Host]] = []
 
 
 def _keep(core: _core.PoolCore, host: Host) -> None:
-    _open[:] = [kept for kept in _open if not kept[0].is_over()]
+    host.on_over = _forget
     _open.append((core, host))
 
 
@@ -340,6 +340,10 @@ def _kill(core: _core.PoolCore) -> None:
     core.kill("the pool was ended while the task had not")
     core.wait_gone(_GRACE_SECONDS)
     core.end()
+
+
+def _forget(host: Host) -> None:
+    _open[:] = [kept for kept in _open if kept[1] is not host]
 
 
 def _abandon(core: _core.PoolCore) -> None:
@@ -353,7 +357,7 @@ def _end_all() -> None:
     for _, host in _open:
         host.ending = True
     interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-    for core, _ in _open:
+    for core, _ in tuple(_open):
         if core.is_foreign():
             continue
         core.close(cancel_futures=interrupted)

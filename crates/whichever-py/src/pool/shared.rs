@@ -82,6 +82,11 @@ impl Shared {
                     pump.hub.pump(&|work| {
                         let _ended = Python::try_attach(|py| pump.act(py, work));
                     });
+                    let _ended = Python::try_attach(|py| {
+                        if let Err(error) = pump.host(py).call_method0(intern!(py, "over")) {
+                            error.write_unraisable(py, None);
+                        }
+                    });
                 },
             )
         })?;
