@@ -66,6 +66,15 @@ def interrupt_after(seconds):
     return timer
 
 
+@pytest.fixture
+def _heard_ctrl_c():
+    """Hear Ctrl-C where a shell that started us in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heard_ctrl_c")
 def test_ctrl_c_in_a_run_leaves_at_once_and_leaves_nothing(name, task):
     with open_engine(name, 2) as engine:
         timer = interrupt_after(0.2)
