@@ -79,7 +79,7 @@ class WorkerCore:
         while True:
             kind, *rest = pickle.loads(self._link.recv(MESSAGE_BYTES))
             if kind == "stop":
-                hooks.before_leave()
+                hooks.flush()
                 return
             context, blob = rest
             try:

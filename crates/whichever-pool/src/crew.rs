@@ -256,13 +256,10 @@ impl<T: Ticket, L: Link> Crew<T, L> {
 
     /// The first waiting task, or as much of a waiting batch as this worker should have at once.
     fn take_piece(&mut self, index: usize, window: usize) -> Option<Task<T>> {
+        let (average_ns, at_least) = self.habit(self.pending.front()?.function);
         let slot = &self.slots[index];
         let front = self.pending.front_mut()?;
         let most = self.limits.tasks_per_worker.map_or(u64::MAX, |most| most.saturating_sub(slot.given));
-        let (average_ns, at_least) = match self.functions.get(&front.function) {
-            Some(function) => (function.average_ns, function.at_least),
-            None => (self.loose_ns, 1),
-        };
         let piece = if front.timeout_ns > 0 { 1 } else { piece_for(average_ns).max(at_least) };
         let piece = piece.min(window.saturating_sub(slot.held)).max(1) as u64;
         let piece = u32::try_from(piece.min(most).max(1)).unwrap_or(u32::MAX);
@@ -271,11 +268,16 @@ impl<T: Ticket, L: Link> Crew<T, L> {
 
     /// How many tasks of this function a worker may hold.
     fn window(&self, number: u32) -> usize {
-        let (average_ns, at_least) = match self.functions.get(&number) {
+        let (average_ns, at_least) = self.habit(number);
+        window_for(average_ns).max(at_least)
+    }
+
+    /// How long tasks of this function take on average, and how many of them a worker may always hold.
+    fn habit(&self, number: u32) -> (u64, usize) {
+        match self.functions.get(&number) {
             Some(function) => (function.average_ns, function.at_least),
             None => (self.loose_ns, 1),
-        };
-        window_for(average_ns).max(at_least)
+        }
     }
 
     /// The worker with the fewest tasks among those that have room.

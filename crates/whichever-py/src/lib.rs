@@ -19,7 +19,7 @@ mod _core {
     use super::pool::{
         DrainingEvent, FutureCell, MapIterator, PoolCore, Slab, WorkerCore, adopt_template,
         after_fork_in_child, belongs_to_template, forget_worker, has_ended, new_token, share_buffer,
-        watch_pid, worker_pid,
+        watch_pid,
     };
 
     #[pymodule_init]

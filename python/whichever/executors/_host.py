@@ -109,12 +109,6 @@ class Host:
         if self.on_over is not None:
             self.on_over(self)
 
-    def processes(self) -> dict[int, Any]:
-        """Return the processes that multiprocessing made, by their ids."""
-        with self._lock:
-            hired = list(self._hired.values())
-        return {one.process.pid: one.process for one in hired if one.process and one.process.pid}
-
     def hang_up(self, token: int) -> None:
         """Kill a worker whose process id is not known yet."""
         with self._lock:

@@ -146,12 +146,6 @@ impl PoolCore {
         Ok(iterator)
     }
 
-    /// Wait until no task is left. False when the timeout came first.
-    #[pyo3(signature = (timeout = None))]
-    fn wait_idle(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        wait_for(py, Some(&self.shared), &Until::Crew(|crew| !crew.is_busy()), Limit::from_seconds(timeout)?)
-    }
-
     /// Wait until no worker is left. False when the timeout came first.
     #[pyo3(signature = (timeout = None))]
     fn wait_gone(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
@@ -175,11 +169,6 @@ impl PoolCore {
         self.shared.act(py, effects);
     }
 
-    /// Stop every task, then let the workers go.
-    fn interrupt(&self, py: Python<'_>) {
-        self.shared.interrupt(py);
-    }
-
     /// Kill every worker; with them ends what has not ended.
     fn kill(&self, py: Python<'_>, reason: String) {
         let ((), effects) = self.shared.hub().with(|crew| crew.break_down(Broken { reason, error: None }));
@@ -189,11 +178,6 @@ impl PoolCore {
     /// Stop the pool's thread and wait for its end. What is still under way is not looked after any more.
     fn end(&self, py: Python<'_>) {
         self.shared.join_pump(py);
-    }
-
-    /// Whether nothing is left of a pool that was closed.
-    fn is_over(&self) -> bool {
-        self.shared.is_foreign() || self.shared.hub().look(|crew| crew.is_over())
     }
 
     /// Start all workers now.

@@ -145,7 +145,6 @@ struct Source {
     codes: Vec<u8>,
     taken_bytes: usize,
     left: u32,
-    given: u64,
 }
 
 /// Tasks that are being put together.
@@ -230,7 +229,6 @@ impl MapIterator {
                 codes: Vec::new(),
                 taken_bytes: 0,
                 left: 0,
-                given: 0,
             }),
         }
     }
@@ -263,7 +261,6 @@ impl MapIterator {
                     (source.codes, source.taken_bytes, source.left) = (codes, 0, count);
                 }
                 Some(Parcel { ended, .. }) => {
-                    source.given += 1;
                     return match self.shared.decode(py, ended) {
                         Outcome::Value(value) => Ok(Some(value)),
                         Outcome::Error(error) => {
@@ -287,7 +284,6 @@ impl MapIterator {
         let value = self.shared.decode_item(py, &mut decoder);
         *taken_bytes = codes.len() - decoder.rest().len();
         source.left -= 1;
-        source.given += 1;
         match value {
             Ok(value) => Ok(value.unbind()),
             Err(error) => self.fail(py, source, error),
@@ -485,12 +481,6 @@ impl MapIterator {
         let mut source = self.lock()?;
         self.give_up(py, &mut source);
         Ok(())
-    }
-
-    /// Results taken so far.
-    #[getter]
-    fn taken(&self) -> PyResult<u64> {
-        Ok(self.lock()?.given)
     }
 }
 

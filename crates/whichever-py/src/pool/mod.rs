@@ -18,6 +18,5 @@ pub(crate) use map::MapIterator;
 pub(crate) use memory::Slab;
 pub(crate) use process::{
     adopt_template, after_fork_in_child, belongs_to_template, forget_worker, has_ended, new_token, watch_pid,
-    worker_pid,
 };
 pub(crate) use worker::WorkerCore;

@@ -111,9 +111,3 @@ pub(crate) fn forget_worker(token: u64) -> PyResult<()> {
     warden()?.forget(token);
     Ok(())
 }
-
-/// The process id of worker `token`, if it is known yet.
-#[pyfunction]
-pub(crate) fn worker_pid(token: u64) -> PyResult<Option<u32>> {
-    Ok(warden()?.pid(token))
-}

@@ -65,8 +65,3 @@ class Hooks:
         """Send what tasks have printed."""
         if self.outlet is not None:
             self.outlet.flush()
-
-    def before_leave(self) -> None:
-        """Send what is left, for the core is about to stop listening."""
-        flush_streams()
-        self.flush()
