@@ -5,12 +5,9 @@ No ``__main__`` guard is needed, the caller is never forked, multiprocessing's g
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-import time
 import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from whichever.errors import EngineError, EngineUnavailableError, PoolBrokenError
@@ -26,15 +23,10 @@ from whichever.executors._remote import cargo
 from whichever.executors._remote.errand import Late, Orders, Unloadable, errand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from whichever.executors._future import Future
     from whichever.executors._host import Staff
 
-_AHEAD_SECONDS = 0.02  # of work are handed in ahead of the results, by the run's pace
-_AHEAD_LEAST = 2  # tasks for each worker, whatever the pace: the one it runs and the next
-_AHEAD_MOST = 4096  # tasks: their items and results take memory
-_LOOK_SECONDS = 0.002  # without the oldest task's result; then results that came out of turn are looked for
 _READY_TICK_SECONDS = 0.001
 
 
@@ -90,16 +82,15 @@ class ProcessesEngine(Engine):
         letter = write_letter(fn, self.name, cargo.dump_whole, by_value)
         feed = Feed(items, min(chunksize, 1), deadline)  # one by one: the pool batches, and 0 is refused
         orders = Orders(letter, by_value, deadline, _folder(), search_path())
-        run = _Run(pool, errand(orders), feed, self.workers)
         try:
-            run.carry_out()
+            outcomes = list(_outcomes(pool.run_all(errand(orders), _items(feed))))
         except EngineUnavailableError:
             raise  # the function's fault: the workers are as good as before
         except BaseException:
             self.close(kill=True)
             raise
         feed.finish()
-        return run.take_outcomes()
+        return outcomes
 
     def close(self, *, kill: bool = False) -> None:
         """Let the workers go, or kill them, and wait for the template that they came from."""
@@ -134,6 +125,24 @@ class _OwnPool(ProcessPool):
                 self._explain_start()
             self._core.wait_gone(_READY_TICK_SECONDS)
 
+    def run_all(
+        self, fn: Callable[[Any], Any], items: Iterator[Any]
+    ) -> Iterator[tuple[Any, BaseException | None]]:
+        """Run ``fn(item)`` for all items, taken as they can start; give pairs of value and error in their order."""
+        pairs: Iterator[tuple[Any, BaseException | None]] = self._core.map_items(
+            fn,
+            items,
+            star=False,
+            eager=False,
+            ahead=0,
+            chunksize=1,
+            ordered=True,
+            timeout=None,
+            rules=self._rules,
+            outcomes=True,
+        )
+        return pairs
+
     def _explain_start(self) -> None:
         """Raise why workers do not start: a task's failure says it, if none of them does."""
         started = self.statistics().workers_started
@@ -153,72 +162,28 @@ class _OwnPool(ProcessPool):
             self._dismissal()
 
 
-class _Run:
-    """The tasks of one run: handed in a little ahead of their results."""
+def _items(feed: Feed) -> Iterator[Any]:
+    while batch := feed.take():
+        for _, item in batch:
+            yield item
 
-    def __init__(self, pool: ProcessPool, fn: Callable[[Any], Any], feed: Feed, workers: int) -> None:
-        self._pool, self._fn, self._feed = pool, fn, feed
-        self._least = _AHEAD_LEAST * workers
-        self._flights: deque[tuple[int, Future[Any]]] = deque()
-        self._began = time.monotonic()
-        self._outcomes: list[Outcome] = []
 
-    def carry_out(self) -> None:
-        """Run every task that the feed gives."""
-        while self._supply():
-            self._await_oldest()
-            while self._flights and self._flights[0][1].done():
-                self._land(*self._flights.popleft())
+def _outcomes(pairs: Iterable[tuple[Any, BaseException | None]]) -> Iterator[Outcome]:
+    """Make outcomes of what the pool gives in the items' order; tasks that began too late have none.
 
-    def take_outcomes(self) -> list[Outcome]:
-        """Give the outcomes away, in the items' order."""
-        outcomes, self._outcomes = self._outcomes, []
-        return sorted(outcomes, key=lambda outcome: outcome.index)
-
-    def _supply(self) -> bool:
-        """Hand in tasks up to the room there is; say whether any is under way."""
-        room = self._room()
-        while len(self._flights) < room and (batch := self._feed.take()):
-            for index, item in batch:
-                self._flights.append((index, self._pool.submit(self._fn, item)))
-        return bool(self._flights)
-
-    def _room(self) -> int:
-        pace = len(self._outcomes) / max(time.monotonic() - self._began, 1e-6)
-        return max(self._least, min(int(pace * _AHEAD_SECONDS), _AHEAD_MOST))
-
-    def _await_oldest(self) -> None:
-        """Wait for the oldest task, but take others that end before: they hold places that new tasks need."""
-        while not self._flights[0][1].done():
-            with contextlib.suppress(TimeoutError):
-                self._flights[0][1].exception(_LOOK_SECONDS)
-                return
-            if self._land_out_of_turn():
-                return
-
-    def _land_out_of_turn(self) -> bool:
-        """Take results that are there; a task that ends meanwhile is left for the next look."""
-        waiting: deque[tuple[int, Future[Any]]] = deque()
-        before = len(self._flights)
-        for _ in range(before):
-            flight = self._flights.popleft()
-            if flight[1].done():
-                self._land(*flight)
-            else:
-                waiting.append(flight)
-        self._flights = waiting
-        return len(waiting) < before
-
-    def _land(self, index: int, future: Future[Any]) -> None:
-        value, error = None, future.exception()
+    Raises:
+        PoolBrokenError: Workers ended and cannot be replaced.
+        EngineUnavailableError: No worker could load the function.
+    """
+    for index, (value, error) in enumerate(pairs):
         if isinstance(error, PoolBrokenError):
             raise error
+        if isinstance(value, Unloadable):
+            raise _refusal(value)
         if error is not None:
             _drop_frames(error)
-        elif isinstance(value := future.result(), Unloadable):
-            raise _refusal(value)
         if not isinstance(value, Late):
-            self._outcomes.append(Outcome(index, value, error))
+            yield Outcome(index, value, error)
 
 
 def _drop_frames(error: BaseException) -> None:

@@ -111,8 +111,9 @@ impl PoolCore {
     /// Hand in `fn(item)` for each of `items` (or `fn(*item)` with `star`), lazily; return an iterator over the results.
     ///
     /// `eager` says that the items are there already, so that all may be taken at once; `ahead` is the most tasks
-    /// whose results have not been taken (0: find it out).
-    #[pyo3(signature = (r#fn, items, *, star, eager, ahead, chunksize, ordered, timeout, rules))]
+    /// whose results have not been taken (0: find it out). With `outcomes` each result is a pair of value and error, one
+    /// of them None, and a task that fails ends nothing.
+    #[pyo3(signature = (r#fn, items, *, star, eager, ahead, chunksize, ordered, timeout, rules, outcomes = false))]
     #[expect(clippy::too_many_arguments, reason = "keywords of one private call")]
     fn map_items<'py>(
         &self,
@@ -125,6 +126,7 @@ impl PoolCore {
         ordered: bool,
         timeout: Option<f64>,
         rules: (Option<f64>, u32),
+        outcomes: bool,
     ) -> PyResult<Bound<'py, MapIterator>> {
         let py = r#fn.py();
         self.refuse_closed(py)?;
@@ -136,6 +138,7 @@ impl PoolCore {
             eager,
             ahead,
             ordered,
+            outcomes,
             rules: Rules::new(rules.0, rules.1)?,
             context: self.context(py)?,
             limit: Limit::from_seconds(timeout)?,

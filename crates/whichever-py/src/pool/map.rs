@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::PyTimeoutError;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyTimeoutError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyTuple};
@@ -45,6 +45,8 @@ pub(super) struct Plan {
     pub(super) eager: bool,
     pub(super) ahead: usize,
     pub(super) ordered: bool,
+    /// Whether to give pairs of value and error, and to go on after an error.
+    pub(super) outcomes: bool,
     pub(super) rules: Rules,
     pub(super) context: Arc<[u8]>,
     pub(super) limit: Limit,
@@ -261,12 +263,8 @@ impl MapIterator {
                     (source.codes, source.taken_bytes, source.left) = (codes, 0, count);
                 }
                 Some(Parcel { ended, .. }) => {
-                    return match self.shared.decode(py, ended) {
-                        Outcome::Value(value) => Ok(Some(value)),
-                        Outcome::Error(error) => {
-                            self.fail(py, &mut source, PyErr::from_value(error.into_bound(py)))
-                        }
-                    };
+                    let outcome = self.shared.decode(py, ended);
+                    return self.give_out(py, &mut source, outcome).map(Some);
                 }
                 None if self.run.outstanding() == 0 => {
                     self.give_up(py, &mut source);
@@ -284,9 +282,26 @@ impl MapIterator {
         let value = self.shared.decode_item(py, &mut decoder);
         *taken_bytes = codes.len() - decoder.rest().len();
         source.left -= 1;
-        match value {
-            Ok(value) => Ok(value.unbind()),
-            Err(error) => self.fail(py, source, error),
+        let outcome = match value {
+            Ok(value) => Outcome::Value(value.unbind()),
+            Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => return self.fail(py, source, error),
+            Err(error) => Outcome::Error(error.into_value(py).into_any()),
+        };
+        self.give_out(py, source, outcome)
+    }
+
+    /// What the caller gets for a task that ended so.
+    fn give_out(&self, py: Python<'_>, source: &mut Source, outcome: Outcome) -> PyResult<Py<PyAny>> {
+        if self.plan.outcomes {
+            let (value, error) = match outcome {
+                Outcome::Value(value) => (value, py.None()),
+                Outcome::Error(error) => (py.None(), error),
+            };
+            return Ok(PyTuple::new(py, [value, error])?.into_any().unbind());
+        }
+        match outcome {
+            Outcome::Value(value) => Ok(value),
+            Outcome::Error(error) => self.fail(py, source, PyErr::from_value(error.into_bound(py))),
         }
     }
 
