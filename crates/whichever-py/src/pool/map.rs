@@ -2,12 +2,15 @@
 //!
 //! Items are taken from their iterator in the caller's thread, when results are asked for, and never more than `ahead` of
 //! them: an endless generator is as good as a list. Results wait here, in their order or in that of their arrival.
+//! Who drops the iterator in the middle wants no more tasks to be run; who drops it unread (`pool.map(save, items)`, and no
+//! more) wants the tasks and no results.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyKeyboardInterrupt, PyTimeoutError};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeWarning, PyTimeoutError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyTuple};
@@ -37,6 +40,10 @@ const AHEAD_NS: u64 = 20_000_000;
 const AHEAD_TASKS: usize = 16_384;
 /// And at least, for each worker, for tasks of unknown length too.
 const AHEAD_LEAST: usize = 4;
+/// What users hear whose tasks would be lost in silence.
+const UNREAD: &CStr =
+    c"map() was dropped before its results were read, and its items are taken as results are: the \
+rest of them is not run; read the results, or pass a list";
 
 /// What `map` was asked for.
 pub(super) struct Plan {
@@ -147,6 +154,10 @@ struct Source {
     codes: Vec<u8>,
     taken_bytes: usize,
     left: u32,
+    /// Whether a result was ever asked for.
+    is_read: bool,
+    /// Whether nobody will: then all items are taken at once.
+    is_left: bool,
 }
 
 /// Tasks that are being put together.
@@ -231,6 +242,8 @@ impl MapIterator {
                 codes: Vec::new(),
                 taken_bytes: 0,
                 left: 0,
+                is_read: false,
+                is_left: false,
             }),
         }
     }
@@ -250,6 +263,7 @@ impl MapIterator {
 
     fn next(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let mut source = self.lock()?;
+        source.is_read = true;
         loop {
             if self.run.is_cancelled() {
                 return Ok(None);
@@ -284,7 +298,9 @@ impl MapIterator {
         source.left -= 1;
         let outcome = match value {
             Ok(value) => Outcome::Value(value.unbind()),
-            Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => return self.fail(py, source, error),
+            Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => {
+                return self.fail(py, source, error);
+            }
             Err(error) => Outcome::Error(error.into_value(py).into_any()),
         };
         self.give_out(py, source, outcome)
@@ -334,7 +350,7 @@ impl MapIterator {
     fn refill(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
         let Some(items) = source.items.as_ref().map(|items| items.clone_ref(py)) else { return Ok(()) };
         let items = items.into_bound(py);
-        let (mut most, mut most_bytes) = self.room();
+        let (mut most, mut most_bytes) = if source.is_left { (usize::MAX, usize::MAX) } else { self.room() };
         let mut outstanding = self.run.outstanding();
         if self.plan.ahead == 0 && !self.plan.eager && outstanding < AHEAD_TASKS {
             outstanding = self.run.load().0; // what has ended and waits for its turn keeps nobody busy
@@ -452,6 +468,21 @@ impl MapIterator {
         }
     }
 
+    /// The iterator is dropped before a result was asked for.
+    fn leave(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
+        if self.plan.eager {
+            source.is_left = true;
+            self.refill(py, source)?;
+        }
+        // What was handed in is run; its results go nowhere, and with the last of them the function is forgotten.
+        let ((), effects) = self.shared.hub().with(|crew| crew.forget(self.plan.number));
+        self.shared.act(py, effects);
+        if source.items.take().is_some() {
+            return PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), UNREAD, 1);
+        }
+        Ok(())
+    }
+
     /// Nobody wants what is still to come.
     fn give_up(&self, py: Python<'_>, source: &mut Source) {
         source.items = None;
@@ -494,6 +525,7 @@ impl MapIterator {
     /// Give up what has not been taken: tasks that have not started never will.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let mut source = self.lock()?;
+        source.is_read = true;
         self.give_up(py, &mut source);
         Ok(())
     }
@@ -504,8 +536,11 @@ impl Drop for MapIterator {
         if !self.run.is_cancelled() {
             Python::attach(|py| {
                 // Only a drop in the middle of its own advance finds it locked: then that one gives up.
-                if let Ok(mut source) = self.lock() {
+                let Ok(mut source) = self.lock() else { return };
+                if source.is_read || self.shared.is_foreign() {
                     self.give_up(py, &mut source);
+                } else if let Err(error) = self.leave(py, &mut source) {
+                    error.write_unraisable(py, None);
                 }
             });
         }
