@@ -50,6 +50,12 @@ def _end_all() -> None:
     _open.clear()
 
 
-# As the standard executors: before the interpreter's own threads are joined, or a callback's thread would wait for us.
-threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001
+def go_first() -> None:
+    """End our pools before all else that has asked so far to be ended at exit."""
+    # Before the interpreter's own threads are joined, as the standard executors, or a callback's thread would wait for
+    # us. The last to register comes first; being called again, with nothing open, does nothing.
+    threading._register_atexit(_end_all)  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+go_first()
 os.register_at_fork(after_in_child=_open.clear)

@@ -7,7 +7,7 @@ many (`_results`). Its rules (seconds a task may run, and how often it is run ag
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sized
 from concurrent import futures
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class MapPlan(Generic[T]):
     eager: bool
 
 
-class MapFace(futures.Executor):
+class MapFace(futures.Executor, ABC):
     """An executor with our `map`: a pool, or a view of one."""
 
     _rules: Rules = NO_RULES

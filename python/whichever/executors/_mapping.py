@@ -27,10 +27,6 @@ _EAGER_TASKS = 100_000  # items that are taken from a collection without waiting
 _AHEAD_LEAST = 4  # tasks for each worker that are taken from a generator ahead of their results
 _AHEAD_MOST = 16_384  # tasks: their items and results take memory
 _SLOW_SECONDS = 0.001  # spent on taking items while a result is there: then that goes first
-_UNREAD = (  # what users hear whose tasks would be lost in silence
-    "map() was dropped before its results were read, and its items are taken as results are: the rest of them is "
-    "not run; read the results, or pass a list"
-)
 
 
 class Submit(Protocol):
@@ -78,7 +74,7 @@ class _Results(Generic[T]):
 
     def __del__(self) -> None:
         if not self._is_read and not self._flight.leave():
-            warnings.warn(_UNREAD, RuntimeWarning, stacklevel=2)
+            warn_unread()
 
 
 def _read(flight: _Flight[T], deadline: float | None) -> Generator[T, None, None]:
@@ -173,10 +169,13 @@ class _Flight(Generic[T]):
                     return
 
     def _ahead(self) -> int:
-        """Return how many tasks count as ahead: what waits for its turn keeps no worker busy."""
-        if not self._grows or len(self._futures) >= _AHEAD_MOST:
+        """Return how many tasks count as ahead.
+
+        What has ended and waits for its turn keeps no worker busy. What waits for the reader must not pile up.
+        """
+        if not self._grows or len(self._futures) >= _AHEAD_MOST or self._has_result():
             return len(self._futures)
-        return self._open - (0 if self._plan.ordered else self._ended.qsize())
+        return self._open
 
     def _grow(self) -> None:
         """Take more ahead if the reader had to wait and yet the workers had run out of tasks: these are short."""
@@ -185,7 +184,9 @@ class _Flight(Generic[T]):
         self._waited = False
 
     def _has_result(self) -> bool:
-        return next(iter(self._futures)).done() if self._plan.ordered else not self._ended.empty()
+        if not self._plan.ordered:
+            return not self._ended.empty()
+        return bool(self._futures) and next(iter(self._futures)).done()
 
     def leave(self) -> bool:
         """Hand in what is left of collections; results go nowhere. False when items of generators are left."""
@@ -208,3 +209,12 @@ class _Flight(Generic[T]):
 
 def _left(deadline: float | None) -> float | None:
     return None if deadline is None else max(deadline - time.monotonic(), 0.0)
+
+
+def warn_unread() -> None:
+    """Warn of tasks that would be lost in silence."""
+    msg = (
+        "map() was dropped before its results were read, and its items are taken as results are: the rest of them is "
+        "not run; read the results, or pass a list"
+    )
+    warnings.warn(msg, RuntimeWarning, stacklevel=3)

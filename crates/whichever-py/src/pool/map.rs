@@ -352,8 +352,9 @@ impl MapIterator {
         let items = items.into_bound(py);
         let (mut most, mut most_bytes) = if source.is_left { (usize::MAX, usize::MAX) } else { self.room() };
         let mut outstanding = self.run.outstanding();
-        if self.plan.ahead == 0 && !self.plan.eager && outstanding < AHEAD_TASKS {
-            outstanding = self.run.load().0; // what has ended and waits for its turn keeps nobody busy
+        if self.plan.ahead == 0 && !self.plan.eager && outstanding < AHEAD_TASKS && !self.run.has_next() {
+            // What has ended and waits for its turn keeps nobody busy. What waits for the reader must not pile up.
+            outstanding = self.run.load().0;
         }
         if outstanding > most / 2 {
             return Ok(());
