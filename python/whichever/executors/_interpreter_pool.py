@@ -297,10 +297,9 @@ def _refusal(error: BaseException) -> EngineUnavailableError | None:
         cause = cause.__context__
     if cause is None:
         return None
-    name = getattr(cause, "name", None)
-    module = f"the module {name}" if name else "a module"
+    said = next(line.strip() for line in str(cause).splitlines() if _REFUSED.search(line))
     refusal = EngineUnavailableError(
-        f"{module} does not load in a sub-interpreter; use a ProcessPool or a ThreadPool ({cause})"
+        f"a module that the task imports does not load in a sub-interpreter: {said}; use a ProcessPool or a ThreadPool"
     )
     refusal.__cause__ = error
     return refusal
