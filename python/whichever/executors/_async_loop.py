@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from whichever.errors import PoolBrokenError, TaskTimeoutError
-from whichever.executors._exit import Ending, go_first
+from whichever.executors._exit import Ending, await_event, go_first
 from whichever.executors._future import Future
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class LoopThread(Ending):
             msg = "the pool's own loop would wait for itself; use shutdown(wait=False)"
             raise RuntimeError(msg)
         try:
-            self._over.wait()
+            await_event(self._over)
         except KeyboardInterrupt:
             self.kill()
             raise

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from whichever import _core
 from whichever.errors import EngineUnavailableError, PoolBrokenError
 from whichever.executors._boot import search_path
-from whichever.executors._exit import Ending, go_first
+from whichever.executors._exit import Ending, await_event, go_first
 from whichever.executors._face import PoolFace, check_initializer, check_workers
 from whichever.executors._future import Future
 from whichever.executors._imports import running_modules
@@ -241,7 +241,7 @@ class _Staff(Ending):
         if self._pid != os.getpid():
             return
         try:
-            self._over.wait()
+            await_event(self._over)
         except KeyboardInterrupt:
             self.kill()
             raise
