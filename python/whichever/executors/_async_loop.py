@@ -133,6 +133,7 @@ class LoopThread(Ending):
         """
         job.loop = self
         future = job.future = AsyncFuture(job)
+        self._refuse()  # before the lock, which a thread that the fork left behind may hold
         with self._lock:
             self._refuse()
             self._queue.append(job)
