@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Sized
 from concurrent import futures
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from whichever import _core
 from whichever._types import PoolStatistics
@@ -250,6 +250,18 @@ class ProcessPool(futures.Executor):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} max_workers={self._max_workers}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled.
+
+        Raises:
+            TypeError: Always.
+        """
+        msg = (
+            f"cannot pickle a {type(self).__name__}, which belongs to the process that made it: a task must not "
+            "carry its pool (a method carries its object with all attributes, a closure what it names)"
+        )
+        raise TypeError(msg)
 
 
 class ProcessPoolOptions(futures.Executor):
