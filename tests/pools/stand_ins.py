@@ -52,7 +52,9 @@ class Leaking(ProcessPoolExecutor):
 
     def __init__(self, workers):
         super().__init__(workers, mp_context=FORK)
-        self.kept = ctypes.CDLL(None).memfd_create(b"kept", 0)  # some builds of Python have no os.memfd_create
+        self.kept = ctypes.CDLL(None).memfd_create(
+            b"kept", 0
+        )  # some builds of Python have no os.memfd_create
 
 
 class Inline(Executor):

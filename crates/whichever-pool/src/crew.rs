@@ -18,7 +18,7 @@ use whichever_ring::Arena;
 
 use crate::slot::{Flight, Link, Phase, Slot};
 use crate::statistics::Counts;
-use crate::task::{Batch, Broken, Death, Ended, Storage, Task, Ticket};
+use crate::task::{Batch, Broken, Death, Ended, Parcel, Storage, Task, Ticket};
 use crate::wire::{BODY_IN_ARENA, RequestHead, RequestKind, SINGLE, Span, table_bytes};
 
 /// Work that a worker holds ahead, by the average of its tasks.
@@ -74,19 +74,22 @@ pub struct Work<T> {
     pub effects: VecDeque<Effect<T>>,
     /// In this order. When there are any, nobody else gets some before `told` was called.
     pub words: VecDeque<Word<T>>,
+    /// What ended tasks held of the caller's memory. To be dropped without the pool's lock: its end may run code of the
+    /// user's, which may use the pool.
+    pub remains: Vec<Parcel>,
 }
 
 impl<T> Work<T> {
     /// Nothing.
     #[must_use]
     pub fn none() -> Self {
-        Self { effects: VecDeque::new(), words: VecDeque::new() }
+        Self { effects: VecDeque::new(), words: VecDeque::new(), remains: Vec::new() }
     }
 
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.effects.is_empty() && self.words.is_empty()
+        self.effects.is_empty() && self.words.is_empty() && self.remains.is_empty()
     }
 }
 
@@ -123,6 +126,7 @@ pub struct Crew<T, L> {
     pub(crate) loading: usize,
     pub(crate) effects: VecDeque<Effect<T>>,
     pub(crate) words: VecDeque<Word<T>>,
+    remains: Vec<Parcel>,
     /// Somebody delivers words now.
     telling: bool,
     pub(crate) broken: Option<Arc<Broken>>,
@@ -153,6 +157,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             loading: 0,
             effects: VecDeque::new(),
             words: VecDeque::new(),
+            remains: Vec::new(),
             telling: false,
             broken: None,
             settled: false,
@@ -305,7 +310,15 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             slot.known.insert(task.function);
         }
         let position = slot.next_position;
+        // Placed first: whoever cancels it from now on finds the place and stops it here.
+        task.ticket.place(Some((slot.token, position)));
+        if task.ticket.is_cancelled() {
+            task.ticket.place(None);
+            self.settle(task, Ended::Dropped);
+            return Ok(());
+        }
         if !send(slot, position, &task) {
+            task.ticket.place(None);
             return Err(task);
         }
         let count = task.count();
@@ -313,7 +326,6 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         slot.given += u64::from(count);
         slot.held += count as usize;
         slot.lend(&task);
-        task.ticket.place(Some((slot.token, position)));
         slot.flights.push_back(Flight { position, task, kill_at_ns: 0 });
         if self.limits.tasks_per_worker.is_some_and(|most| slot.given >= most) {
             slot.phase = Phase::Retiring;
@@ -449,13 +461,14 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         tasks
     }
 
-    pub(crate) fn settle(&mut self, task: Task<T>, ended: Ended) {
+    pub(crate) fn settle(&mut self, mut task: Task<T>, ended: Ended) {
         let items = task.items();
         let count = items.end - items.start;
         self.counts.count(&ended, count);
         self.settled = true;
         // What the task still calls its own. What a worker was lent is not: it, or its death, gives that back.
         task.lent().for_each(|offset| self.arena.free(offset));
+        self.remains.append(&mut task.parcels);
         if let Some(function) = self.functions.get_mut(&task.function) {
             function.users -= u64::from(count);
             if function.users == 0 && function.dropped {
@@ -480,7 +493,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     pub fn take_work(&mut self) -> Work<T> {
         let words = if self.telling { VecDeque::new() } else { std::mem::take(&mut self.words) };
         self.telling |= !words.is_empty();
-        Work { effects: std::mem::take(&mut self.effects), words }
+        let (effects, remains) = (std::mem::take(&mut self.effects), std::mem::take(&mut self.remains));
+        Work { effects, words, remains }
     }
 
     /// The words that were taken are delivered, up to these ends.
@@ -494,7 +508,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     /// Whether something is left for the holder to do.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.effects.is_empty() || !self.telling && !self.words.is_empty()
+        !self.effects.is_empty() || !self.remains.is_empty() || !self.telling && !self.words.is_empty()
     }
 
     /// Whether tasks wait, run, or workers are on their way in or out.

@@ -339,13 +339,13 @@ def _check_tasks_per_child(limit: int | None, context: BaseContext | None) -> No
         raise ValueError(msg)
 
 
-_open: list[tuple[_core.PoolCore, Host]] = []
-"""Pools that may have workers, whether anybody still holds them or not."""
+_open: dict[Host, _core.PoolCore] = {}
+"""Pools that may have workers, whether anybody still holds them or not. Threads add and remove at once."""
 
 
 def _keep(core: _core.PoolCore, host: Host) -> None:
     host.on_over = _forget
-    _open.append((core, host))
+    _open[host] = core
 
 
 def _kill(core: _core.PoolCore) -> None:
@@ -355,7 +355,7 @@ def _kill(core: _core.PoolCore) -> None:
 
 
 def _forget(host: Host) -> None:
-    _open[:] = [kept for kept in _open if kept[1] is not host]
+    _open.pop(host, None)
 
 
 def _abandon(core: _core.PoolCore) -> None:
@@ -366,10 +366,10 @@ def _abandon(core: _core.PoolCore) -> None:
 
 def _end_all() -> None:
     """End the pools that are open when the interpreter does; Ctrl-C was a wish to end now."""
-    for _, host in _open:
+    for host in tuple(_open):
         host.ending = True
     interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-    for core, _ in tuple(_open):
+    for core in tuple(_open.values()):
         if core.is_foreign():
             continue
         core.close(cancel_futures=interrupted)

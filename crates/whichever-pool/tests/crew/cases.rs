@@ -223,3 +223,15 @@ fn a_stop_that_comes_for_a_place_long_left_does_nothing() {
     assert_eq!(sim.crew.counts().cancelled, 0);
     sim.finish();
 }
+
+#[test]
+fn a_task_cancelled_while_it_is_handed_over_never_starts() {
+    let (mut sim, function) = pool(1);
+    let next = u32::try_from(lock(&sim.world).items.len()).unwrap();
+    lock(&sim.world).cancelled_late = Some(next);
+    let id = sim.submit(function, Sim::item(Way::Hangs { stubborn: true }, 0), 0, Baggage::Copied);
+    assert_eq!(id, next);
+    let item = lock(&sim.world).items[id as usize].clone();
+    assert!(item.settled && item.starts == 0);
+    sim.run_until(|sim| !sim.crew.is_busy());
+}
