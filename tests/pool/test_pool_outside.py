@@ -103,6 +103,20 @@ def test_log_records_reach_the_callers_handlers_with_all_they_have(make_pool, ca
     assert "ValueError: inside" in second.exc_text
 
 
+def test_a_long_log_record_arrives_whole_and_in_its_place(make_pool, caplog):
+    def log():
+        logger = logging.getLogger("far.away")
+        logger.warning("before")
+        logger.warning("long %s", "text" * 100_000, extra={"table": list(range(50_000))})
+        logger.warning("after")
+
+    make_pool(1).submit(log).result()
+    before, long, after = (record for record in caplog.records if record.name == "far.away")
+    assert (before.message, after.message) == ("before", "after")
+    assert long.message == "long " + "text" * 100_000
+    assert long.table == list(range(50_000))
+
+
 def test_the_callers_levels_hold_in_workers(make_pool, caplog):
     def log():
         for name in ("", "loud", "quiet"):

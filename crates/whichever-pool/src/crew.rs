@@ -18,7 +18,7 @@ use whichever_ring::Arena;
 
 use crate::slot::{Flight, Link, Phase, Slot};
 use crate::statistics::Counts;
-use crate::task::{Batch, Broken, Death, Ended, Parcel, Storage, Task, Ticket};
+use crate::task::{Batch, Broken, Cargo, Death, Ended, Parcel, Storage, Task, Ticket};
 use crate::wire::{BODY_IN_ARENA, RequestHead, RequestKind, SINGLE, Span, table_bytes};
 
 /// Work that a worker holds ahead, by the average of its tasks.
@@ -62,8 +62,8 @@ pub enum Effect<T> {
 pub enum Word<T> {
     /// A task printed this to stream 1 or 2.
     Say(u64, Vec<u8>),
-    /// A task logged this.
-    Log(Vec<u8>),
+    /// A task logged this; the body is its pickled record.
+    Log(Cargo),
     /// A task ended so; to be given back to `told`.
     Settle(Task<T>, Ended),
 }
@@ -323,13 +323,9 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         }
         let count = task.count();
         slot.next_position += u64::from(count);
-        slot.given += u64::from(count);
-        slot.held += count as usize;
+        slot.give(count, self.limits.tasks_per_worker);
         slot.lend(&task);
         slot.flights.push_back(Flight { position, task, kill_at_ns: 0 });
-        if self.limits.tasks_per_worker.is_some_and(|most| slot.given >= most) {
-            slot.phase = Phase::Retiring;
-        }
         Ok(())
     }
 
