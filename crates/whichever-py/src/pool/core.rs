@@ -34,6 +34,15 @@ pub(super) struct Packed {
     pub(super) parcels: Vec<Parcel>,
 }
 
+/// A call, ready to be handed in.
+struct Call {
+    /// Held until it is; None when the function travels along.
+    number: Option<Arc<Number>>,
+    packed: Packed,
+    /// Pickled context variables.
+    context: Arc<[u8]>,
+}
+
 /// The native half of a process pool. Private: see `whichever.ProcessPool`.
 #[pyclass(frozen, subclass, module = "whichever._core")]
 pub(crate) struct PoolCore {
@@ -84,7 +93,7 @@ impl PoolCore {
         let promise = Arc::clone(future.cast::<FutureCell>()?.get().promise());
         promise.belong(&self.shared);
         match self.pack_call(r#fn, args, kwargs) {
-            Ok((number, packed, context)) => {
+            Ok(Call { number, packed, context }) => {
                 let target = Target::Future(promise);
                 let value = number.as_ref().map_or(0, |number| number.value());
                 self.send(py, task(target, value, packed, rules, context));
@@ -302,7 +311,7 @@ impl PoolCore {
         function: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<(Option<Arc<Number>>, Packed, Arc<[u8]>)> {
+    ) -> PyResult<Call> {
         let py = function.py();
         let context = self.context(py)?;
         let number = self.functions.number_of(&self.shared, function)?;
@@ -311,11 +320,11 @@ impl PoolCore {
             && plain
             && let Some(packed) = pack_scalars(args.as_any())
         {
-            return Ok((number, packed, context));
+            return Ok(Call { number, packed, context });
         }
         let carried = if number.is_none() { Some(function) } else { None };
         let dumped = self.shared.host(py).call_method1(intern!(py, "dump_call"), (carried, args, kwargs))?;
-        Ok((number, pack_pickled(&dumped)?, context))
+        Ok(Call { number, packed: pack_pickled(&dumped)?, context })
     }
 
     /// The caller's context variables, pickled; mostly there are none.

@@ -91,6 +91,18 @@ def dump_error(error: BaseException) -> bytes:
     return pickle.dumps((blob, f"{kind.__module__}.{kind.__qualname__}", text_of(error), trace), PROTOCOL)
 
 
+def read_error(blob: bytes | memoryview) -> tuple[BaseException | None, str, str, str]:
+    """Return a dumped exception, or None if it does not load here; its type's name, its text, its traceback's text."""
+    pickled, kind, text, trace = load(blob)
+    error: object = None
+    if pickled is not None:
+        try:
+            error = load(pickled)
+        except Exception:  # noqa: BLE001 - it loaded in the worker, but need not here
+            error = None
+    return error if isinstance(error, BaseException) else None, kind, text, trace
+
+
 def text_of(error: BaseException) -> str:
     """Return what the exception says, whatever its ``__str__`` does."""
     try:
