@@ -241,6 +241,25 @@ def test_the_surroundings_of_the_caller_are_those_of_the_task(make_pool, tmp_pat
     assert pool.submit(lambda: sys.argv).result() == ["program", "--word"]
 
 
+@pytest.mark.parametrize("method", [None, "forkserver"])
+def test_the_cores_and_the_umask_of_the_caller_are_those_of_workers_that_start_later(start, method):
+    program = start(f"""
+        import multiprocessing, os, whichever
+        def look():
+            os.umask(before := os.umask(0))
+            return sorted(os.sched_getaffinity(0)), before
+        def ask():
+            with whichever.ProcessPool(1, {method and f"multiprocessing.get_context({method!r})"}) as pool:
+                return pool.submit(look).result()
+        if __name__ == "__main__":
+            assert ask() == look()
+            os.umask(0o027)
+            os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+            assert ask() == look() and look()[1] == 0o027
+    """)
+    assert program.finish() == ("", "", 0)
+
+
 def test_inner_threads_are_limited_except_where_the_user_says(make_pool, monkeypatch):
     monkeypatch.setenv("MKL_NUM_THREADS", "5")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
