@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Sized
 from concurrent import futures
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from whichever import _core
 from whichever._types import PoolStatistics
@@ -251,6 +251,18 @@ class ProcessPool(futures.Executor):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} max_workers={self._max_workers}>"
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled.
+
+        Raises:
+            TypeError: Always.
+        """
+        msg = (
+            f"cannot pickle a {type(self).__name__}, which belongs to the process that made it: a task must not "
+            "carry its pool (a method carries its object with all attributes, a closure what it names)"
+        )
+        raise TypeError(msg)
+
 
 class ProcessPoolOptions(futures.Executor):
     """A pool under other rules; see `ProcessPool.options`. It has no workers of its own and needs no shutdown."""
@@ -327,13 +339,13 @@ def _check_tasks_per_child(limit: int | None, context: BaseContext | None) -> No
         raise ValueError(msg)
 
 
-_open: list[tuple[_core.PoolCore, Host]] = []
-"""Pools that may have workers, whether anybody still holds them or not."""
+_open: dict[Host, _core.PoolCore] = {}
+"""Pools that may have workers, whether anybody still holds them or not. Threads add and remove at once."""
 
 
 def _keep(core: _core.PoolCore, host: Host) -> None:
     host.on_over = _forget
-    _open.append((core, host))
+    _open[host] = core
 
 
 def _kill(core: _core.PoolCore) -> None:
@@ -343,7 +355,7 @@ def _kill(core: _core.PoolCore) -> None:
 
 
 def _forget(host: Host) -> None:
-    _open[:] = [kept for kept in _open if kept[1] is not host]
+    _open.pop(host, None)
 
 
 def _abandon(core: _core.PoolCore) -> None:
@@ -354,10 +366,10 @@ def _abandon(core: _core.PoolCore) -> None:
 
 def _end_all() -> None:
     """End the pools that are open when the interpreter does; Ctrl-C was a wish to end now."""
-    for _, host in _open:
+    for host in tuple(_open):
         host.ending = True
     interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-    for core, _ in tuple(_open):
+    for core in tuple(_open.values()):
         if core.is_foreign():
             continue
         core.close(cancel_futures=interrupted)
