@@ -28,15 +28,17 @@ if TYPE_CHECKING:
         WhicheverError,
         WorkerDied,
     )
-    from whichever.executors import Future, ProcessPool, share
+    from whichever.executors import AsyncPool, Future, InterpreterPool, ProcessPool, SerialPool, share
     from whichever.meter import Meter
 
 __all__ = [
+    "AsyncPool",
     "EngineError",
     "EngineUnavailableError",
     "Failure",
     "Forecast",
     "Future",
+    "InterpreterPool",
     "Ledger",
     "Machine",
     "Meter",
@@ -46,6 +48,7 @@ __all__ = [
     "ProbeError",
     "ProcessPool",
     "RemoteError",
+    "SerialPool",
     "TaskError",
     "TaskTimeoutError",
     "TimelineSpan",
@@ -75,7 +78,7 @@ _ROOMS = {
         "WhicheverError",
         "WorkerDied",
     ),
-    "executors": ("Future", "ProcessPool", "share"),
+    "executors": ("AsyncPool", "Future", "InterpreterPool", "ProcessPool", "SerialPool", "share"),
     "meter": ("Meter",),
 }
 """Where each public name lives. Rooms load on first use: the import costs next to nothing, and works in a

@@ -331,3 +331,21 @@ def test_a_map_over_options_obeys_them(pool, tmp_path):
 def test_a_hundred_thousand_items_return_in_order(pool):
     count = 100_000
     assert sum(value != item + 1 for item, value in enumerate(pool.map(tasks.increment, range(count)))) == 0
+
+
+def test_a_map_that_nobody_reads_runs_all_its_tasks(make_pool, tmp_path):
+    path = tmp_path / "runs"
+    with make_pool(2) as pool:
+        pool.map(tasks.mark, [str(path)] * 300)
+    with open(path) as file:
+        assert len(file.readlines()) == 300
+    pool = make_pool(2)
+    pool.map(tasks.same, range(250_000))  # more than is taken in before results are
+    pool.shutdown()
+    assert pool.statistics().returned == 250_000
+
+
+def test_a_map_over_a_generator_that_nobody_reads_warns(pool):
+    with pytest.warns(RuntimeWarning, match="dropped before its results were read"):
+        pool.map(tasks.same, itertools.count())
+    assert pool.submit(tasks.same, 1).result() == 1

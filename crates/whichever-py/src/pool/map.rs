@@ -2,12 +2,15 @@
 //!
 //! Items are taken from their iterator in the caller's thread, when results are asked for, and never more than `ahead` of
 //! them: an endless generator is as good as a list. Results wait here, in their order or in that of their arrival.
+//! Who drops the iterator in the middle wants no more tasks to be run; who drops it unread (`pool.map(save, items)`, and no
+//! more) wants the tasks and no results.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyKeyboardInterrupt, PyTimeoutError};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeWarning, PyTimeoutError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyTuple};
@@ -38,6 +41,10 @@ const AHEAD_NS: u64 = 20_000_000;
 const AHEAD_TASKS: usize = 16_384;
 /// And at least, for each worker, for tasks of unknown length too.
 const AHEAD_LEAST: usize = 4;
+/// What users hear whose tasks would be lost in silence.
+const UNREAD: &CStr =
+    c"map() was dropped before its results were read, and its items are taken as results are: the \
+rest of them is not run; read the results, or pass a list";
 
 /// What `map` was asked for.
 pub(super) struct Plan {
@@ -155,6 +162,10 @@ struct Source {
     loaded: std::vec::IntoIter<Py<PyAny>>,
     failed: Option<PyErr>,
     rest: Rest,
+    /// Whether a result was ever asked for.
+    is_read: bool,
+    /// Whether nobody will: then all items are taken at once.
+    is_left: bool,
 }
 
 /// Results of a batch that have not been loaded.
@@ -259,6 +270,8 @@ impl MapIterator {
                 loaded: Vec::new().into_iter(),
                 failed: None,
                 rest: Rest::default(),
+                is_read: false,
+                is_left: false,
             }),
         }
     }
@@ -278,6 +291,7 @@ impl MapIterator {
 
     fn next(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let mut source = self.lock()?;
+        source.is_read = true;
         loop {
             if self.run.is_cancelled() {
                 return Ok(None);
@@ -378,10 +392,11 @@ impl MapIterator {
         let Some(mut items) = source.items.as_ref().map(|items| items.bind(py).clone()) else {
             return Ok(());
         };
-        let (mut most, mut most_bytes) = self.room();
+        let (mut most, mut most_bytes) = if source.is_left { (usize::MAX, usize::MAX) } else { self.room() };
         let mut outstanding = self.run.outstanding();
-        if self.plan.ahead == 0 && !self.plan.eager && outstanding < AHEAD_TASKS {
-            outstanding = self.run.load().0; // what has ended and waits for its turn keeps nobody busy
+        if self.plan.ahead == 0 && !self.plan.eager && outstanding < AHEAD_TASKS && !self.run.has_next() {
+            // What has ended and waits for its turn keeps nobody busy. What waits for the reader must not pile up.
+            outstanding = self.run.load().0;
         }
         if outstanding > most / 2 {
             return Ok(());
@@ -492,6 +507,19 @@ impl MapIterator {
         }
     }
 
+    /// The iterator is dropped before a result was asked for.
+    fn leave(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
+        if self.plan.eager {
+            source.is_left = true;
+            self.refill(py, source)?;
+        }
+        // What was handed in is run; its results go nowhere, and with the last of them the function is forgotten.
+        if source.items.take().is_some() {
+            return PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), UNREAD, 1);
+        }
+        Ok(())
+    }
+
     /// Nobody wants what is still to come.
     fn give_up(&self, py: Python<'_>, source: &mut Source) {
         source.items = None;
@@ -519,6 +547,7 @@ impl MapIterator {
     /// Give up what has not been taken: tasks that have not started never will.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let mut source = self.lock()?;
+        source.is_read = true;
         self.give_up(py, &mut source);
         Ok(())
     }
@@ -529,8 +558,11 @@ impl Drop for MapIterator {
         if !self.run.is_cancelled() {
             Python::attach(|py| {
                 // Only a drop in the middle of its own advance finds it locked: then that one gives up.
-                if let Ok(mut source) = self.lock() {
+                let Ok(mut source) = self.lock() else { return };
+                if source.is_read || self.shared.is_foreign() {
                     self.give_up(py, &mut source);
+                } else if let Err(error) = self.leave(py, &mut source) {
+                    error.write_unraisable(py, None);
                 }
             });
         }
