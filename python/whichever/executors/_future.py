@@ -49,7 +49,8 @@ class Future(_core.FutureCell, futures.Future[T]):
     @property
     def _state(self) -> str:  # type: ignore[override]  # nobody writes it
         guard: _Guard | None = self.__dict__.get("guard")
-        if self.done() if guard is None or guard.ended is None else guard.ended:
+        ended = None if guard is None else guard.ended  # read once: its holder may let go meanwhile
+        if self.done() if ended is None else ended:
             return _CANCELLED if self.cancelled() else _FINISHED
         return _RUNNING if self.running() else _PENDING
 

@@ -20,6 +20,7 @@ use whichever_sys::monotonic_ns;
 
 use super::codec::{Decoder, encode, encode_pickle};
 use super::core::{Packed, Rules, pack_pickled, pack_scalars, task};
+use super::function::Number;
 use super::promise::Outcome;
 use super::shared::{Shared, Target};
 use super::wait::{Limit, Until, wait_for};
@@ -47,7 +48,7 @@ rest of them is not run; read the results, or pass a list";
 
 /// What `map` was asked for.
 pub(super) struct Plan {
-    pub(super) number: u32,
+    pub(super) number: Arc<Number>,
     pub(super) star: bool,
     pub(super) eager: bool,
     pub(super) ahead: usize,
@@ -126,6 +127,13 @@ impl Run {
         inbox.next += u64::from(parcel.count);
         inbox.ready -= u64::from(parcel.count);
         Some(parcel)
+    }
+
+    /// Everything that arrived and was not taken.
+    fn clear(&self) -> (BTreeMap<u64, Parcel>, VecDeque<Parcel>) {
+        let mut inbox = self.lock();
+        inbox.ready = 0;
+        (std::mem::take(&mut inbox.waiting), std::mem::take(&mut inbox.arrived))
     }
 
     /// Tasks that have not ended, and tasks whose results were not taken.
@@ -448,7 +456,7 @@ impl MapIterator {
             Ok(packed) => {
                 let target = Target::Items(Arc::clone(&self.run), index);
                 let context = Arc::clone(&self.plan.context);
-                let task = task(target, self.plan.number, packed, self.plan.rules, context);
+                let task = task(target, self.plan.number.value(), packed, self.plan.rules, context);
                 let effects = py.detach(|| self.shared.hub().submit([task]));
                 self.shared.act(py, effects);
             }
@@ -463,7 +471,7 @@ impl MapIterator {
         if self.plan.eager {
             return (EAGER_TASKS, EAGER_BYTES);
         }
-        let (average_ns, workers) = self.shared.hub().look(|crew| crew.pace(self.plan.number));
+        let (average_ns, workers) = self.shared.hub().look(|crew| crew.pace(self.plan.number.value()));
         let least = AHEAD_LEAST * workers.max(1);
         let most = match average_ns {
             0 => least,
@@ -492,7 +500,7 @@ impl MapIterator {
         let packed = Packed { coded: false, body: Arc::from(block.body), parcels: Vec::new() };
         let batch = Batch { starts: Arc::from(block.starts), items: 0..count, single: !self.plan.star };
         let context = Arc::clone(&self.plan.context);
-        let plain = task(target, self.plan.number, packed, self.plan.rules, context);
+        let plain = task(target, self.plan.number.value(), packed, self.plan.rules, context);
         let effects = self.shared.hub().submit([Task { batch: Some(batch), ..plain }]);
         if !effects.is_empty() {
             self.shared.act(py, effects);
@@ -506,8 +514,6 @@ impl MapIterator {
             self.refill(py, source)?;
         }
         // What was handed in is run; its results go nowhere, and with the last of them the function is forgotten.
-        let ((), effects) = self.shared.hub().with(|crew| crew.forget(self.plan.number));
-        self.shared.act(py, effects);
         if source.items.take().is_some() {
             return PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), UNREAD, 1);
         }
@@ -521,16 +527,9 @@ impl MapIterator {
         if self.run.given_up.swap(true, Ordering::Relaxed) || self.shared.is_foreign() {
             return;
         }
-        {
-            let mut inbox = self.run.lock();
-            inbox.waiting.clear();
-            inbox.arrived.clear();
-            inbox.ready = 0;
-        }
-        let ((), effects) = self.shared.hub().with(|crew| {
-            crew.drop_cancelled();
-            crew.forget(self.plan.number);
-        });
+        let unwanted = self.run.clear();
+        drop(unwanted); // not under the lock: the end of an error may run Python code
+        let ((), effects) = self.shared.hub().with(|crew| crew.drop_cancelled());
         self.shared.act(py, effects);
     }
 }

@@ -2,6 +2,7 @@
 
 mod codec;
 mod core;
+mod function;
 mod future;
 mod map;
 mod memory;
