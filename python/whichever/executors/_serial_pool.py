@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _OTHERS = frozenset({
-    "contextvars", "daemon", "inner_threads", "loop_factory", "max_memory_bytes", "max_tasks_per_child", "mp_context",
-    "name", "retries", "shared", "thread_name_prefix", "timeout",
+    "copy_context", "daemon", "inner_threads", "loop_factory", "max_memory_bytes", "max_tasks_per_child", "mp_context",
+    "name", "retries", "thread_name_prefix", "timeout",
 })  # fmt: skip
 """What constructors of other pools take and has no meaning here."""
 
