@@ -60,10 +60,11 @@ def test_the_wait_at_a_shorter_interval_is_forecast(holder):
         for number, unit in re.findall(r"(?:waits|wait about) ([\d.]+) (µs|ms|s)\b", said)
     )
     assert now > 0.5 * RETURNS * 0.005
+    assert now / then == pytest.approx(10, rel=0.8)
     # Other programs on the same cores lengthen every wait: the least of several are nearest to what the GIL does.
     usual = min(waited(0.005) for _ in range(3))
     short = min(waited(0.0005) for _ in range(5))
-    assert 1 / 3 < (now / then) / (usual / short) < 3
+    assert short < usual / 2
 
 
 def test_nothing_is_said_without_a_holder():
