@@ -78,8 +78,9 @@ def test_no_more_than_buffersize_items_are_ahead_of_the_results(pool, task, size
     for taken in range(1, 40):
         seen.append(next(results))
         assert items.taken <= taken + size
-    assert sorted(seen)[:30] == list(range(1, 31))
-    assert seen == sorted(seen) or not ordered
+    assert len(set(seen)) == len(seen)
+    assert max(seen) <= items.taken
+    assert not ordered or seen == list(range(1, 40))
     results.close()
 
 
@@ -154,11 +155,11 @@ def test_an_error_of_the_iterable_comes_from_the_iterator_or_the_call(pool, task
     assert pool.submit(task(tasks.same), 1).result() == 1
 
 
-@pytest.mark.parametrize("ordered", [True, False])
-@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(("lazy", "ordered"), [(False, True), (True, False)])
 def test_the_timeout_is_for_all_results_together(pool, task, lazy, ordered):
-    seconds = [0, 0, 0.6, 0.6]
-    results = pool.map(task(tasks.nap), iter(seconds) if lazy else seconds, timeout=0.3, ordered=ordered)
+    list(pool.map(task(tasks.nap), [0.01] * 4))  # the workers are there: they do not count
+    seconds = [0, 0, 1.5, 1.5]
+    results = pool.map(task(tasks.nap), iter(seconds) if lazy else seconds, timeout=1, ordered=ordered)
     assert [next(results), next(results)] == [0, 0]
     with pytest.raises(futures.TimeoutError):
         next(results)
@@ -172,7 +173,8 @@ def test_what_nobody_waits_for_any_more_is_not_begun(make_pool, task, tmp_path, 
     pool = make_pool(1)
     path, gate = tmp_path / "runs", tmp_path / "gate"
     gates = [str(tmp_path), *[str(gate)] * 50]
-    timeout = 0.5 if how == "timeout" else None
+    pool.submit(task(tasks.same), 1).result()  # the worker is there: its start does not count
+    timeout = 1 if how == "timeout" else None
     results = pool.map(task(tasks.wait_for), [str(path)] * 51, gates, timeout=timeout)
     next(results)
     if how == "close":

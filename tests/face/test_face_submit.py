@@ -147,6 +147,24 @@ def test_a_task_that_waits_can_be_cancelled(make_pool, task, tmp_path, until, ma
     assert marks(path) == 1
 
 
+@pytest.mark.but("SerialPool")
+def test_who_waits_for_a_task_hears_that_it_was_cancelled(make_pool, task, tmp_path, until):
+    pool = make_pool(1)
+    gate, path = tmp_path / "gate", tmp_path / "runs"
+    running = pool.submit(task(tasks.wait_for), str(path), str(gate))
+    assert until(path.exists)
+    waiting = [pool.submit(task(tasks.same), item) for item in range(3)]
+    heard = []
+    waiting[0].add_done_callback(heard.append)
+    waiting[0].cancel()
+    assert heard == [waiting[0]]
+    gate.touch()
+    assert futures.wait([running, *waiting], timeout=20).not_done == set()
+    assert len(list(futures.as_completed(waiting, timeout=20))) == 3
+    assert [future.cancelled() for future in waiting] == [True, False, False]
+    assert heard == [waiting[0]]
+
+
 def test_an_error_that_leaves_the_with_block_waits_for_the_tasks(make_pool, task, tmp_path, marks):
     path = tmp_path / "runs"
     with pytest.raises(ZeroDivisionError), make_pool(1) as pool:

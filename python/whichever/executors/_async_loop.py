@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from whichever.errors import PoolBrokenError, TaskTimeoutError
-from whichever.executors._exit import Ending, go_first
+from whichever.executors._exit import Ending, await_event, go_first
 from whichever.executors._future import Future
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class LoopThread(Ending):
                 self._queue.clear()
             loop = self._loop
         for job in dropped:
-            job.future.cancel()
+            _drop(job.future)
             job.future._job = None  # noqa: SLF001 - its other half
         if loop is not None:
             _call(loop, self._start_more)
@@ -207,7 +207,7 @@ class LoopThread(Ending):
             msg = "the pool's own loop would wait for itself; use shutdown(wait=False)"
             raise RuntimeError(msg)
         try:
-            self._over.wait()
+            await_event(self._over)
         except KeyboardInterrupt:
             self.kill()
             raise
@@ -288,19 +288,21 @@ class LoopThread(Ending):
         with self._lock:
             self._running.discard(job)
             self._free += 1
-        Future.cancel(job.future)  # if it was cancelled before its first step, nobody was there to tell
+        _drop(job.future)
         job.future._job = None  # noqa: SLF001 - its other half
         self._start_more()
 
     def _break(self, error: BaseException) -> None:
         with self._lock:
             self._failure = error
-            jobs = [*self._queue, *self._running]
+            waiting, running = tuple(self._queue), tuple(self._running)
             self._queue.clear()
-        if not jobs and self._finished is not None and self._finished.done():
+        if not waiting and not running and self._finished is not None and self._finished.done():
             logging.getLogger("whichever").error("%s could not close", self._setup.name, exc_info=error)
-        for job in jobs:
+        for job in (*waiting, *running):
             _settle(job.future, None, _broken(error))
+        for job in waiting:
+            _drop(job.future)  # those that run are dropped where they end
 
 
 async def _carry_out(job: Job) -> None:
@@ -348,6 +350,13 @@ def _settle(future: Future[Any], value: Any, error: BaseException | None) -> Non
             future.set_result(value)
         else:
             future.set_exception(error)
+
+
+def _drop(future: Future[Any]) -> None:
+    """Cancel a task that has no end of its own, and tell who waits for it. Called once for each task."""
+    Future.cancel(future)
+    if future.cancelled():
+        future.set_running_or_notify_cancel()
 
 
 def _call(loop: asyncio.AbstractEventLoop, fn: Callable[[], object]) -> None:

@@ -50,6 +50,16 @@ def _end_all() -> None:
     _open.clear()
 
 
+SLICE_SECONDS = 0.05
+"""No wait of the main thread is longer: on free-threaded builds a signal that comes just before does not end it."""
+
+
+def await_event(event: threading.Event) -> None:
+    """Wait for `event`; Ctrl-C ends that, whenever it comes."""
+    while not event.wait(SLICE_SECONDS):
+        pass
+
+
 def go_first() -> None:
     """End our pools before all else that has asked so far to be ended at exit."""
     # Before the interpreter's own threads are joined, as the standard executors, or a callback's thread would wait for

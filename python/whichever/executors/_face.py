@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sized
 from concurrent import futures
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
 
 from whichever.executors._mapping import results_of
 from whichever.executors._progress import shown
@@ -129,6 +129,18 @@ class PoolFace(MapFace):
 
     def _results(self, plan: MapPlan[T]) -> Iterator[T]:
         return results_of(self._submit, plan, self._max_workers)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled.
+
+        Raises:
+            TypeError: Always.
+        """
+        msg = (
+            f"cannot pickle a {type(self).__name__}, which belongs to the process that made it: a task must not "
+            "carry its pool (a method carries its object with all attributes, a closure what it names)"
+        )
+        raise TypeError(msg)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import concurrent.futures.thread
+import concurrent.futures.thread  # noqa: F401 - before `go_first`
 import contextlib
 import importlib
 import os
 import re
 import threading
 import weakref
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, InvalidStateError
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from whichever import _core
 from whichever.errors import EngineUnavailableError, PoolBrokenError
 from whichever.executors._boot import search_path
-from whichever.executors._exit import Ending, go_first
+from whichever.executors._exit import Ending, await_event, go_first
 from whichever.executors._face import PoolFace, check_initializer, check_workers
 from whichever.executors._future import Future
 from whichever.executors._imports import running_modules
@@ -110,9 +110,7 @@ class _InterpreterFuture(Future[T]):
     def cancel(self) -> bool:
         """Cancel the task if it has not started. False when it has."""
         inner = self._inner
-        if inner is None or not inner.cancel():
-            return self.cancelled()
-        return super().cancel()
+        return inner.cancel() if inner is not None else self.cancelled()  # it comes back as `_land`
 
     def running(self) -> bool:
         """Say whether an interpreter runs the task."""
@@ -182,7 +180,10 @@ class _Staff(Ending):
     def _land(self, future: _InterpreterFuture[Any], inner: futures.Future[tuple[int, bytes]]) -> None:
         """Settle a future, on whatever thread its task ended."""
         try:
-            if not future.done() and not inner.cancelled():
+            if inner.cancelled():
+                if Future.cancel(future):
+                    future.set_running_or_notify_cancel()
+            else:
                 self._settle(future, *_outcome(inner))
         finally:
             future._inner = None  # noqa: SLF001
@@ -195,7 +196,7 @@ class _Staff(Ending):
     def _settle(self, future: Future[Any], value: Any, error: BaseException | None) -> None:
         if isinstance(error, PoolBrokenError):
             self._failure = error.__cause__
-        with contextlib.suppress(concurrent.futures.InvalidStateError):  # the pool was ended meanwhile
+        with contextlib.suppress(InvalidStateError):  # the pool was ended meanwhile
             if error is None:
                 future.set_result(value)
             else:
@@ -240,7 +241,7 @@ class _Staff(Ending):
         if self._pid != os.getpid():
             return
         try:
-            self._over.wait()
+            await_event(self._over)
         except KeyboardInterrupt:
             self.kill()
             raise

@@ -14,6 +14,8 @@ from concurrent import futures
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from whichever.executors._exit import SLICE_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from typing import Self
@@ -139,10 +141,14 @@ class _Flight(Generic[T]):
         return self._await_any(deadline)
 
     def _await_any(self, deadline: float | None) -> Future[T]:
-        try:
-            future = self._ended.get(timeout=_left(deadline))
-        except Empty:
-            raise TimeoutError from None
+        while True:
+            left = _left(deadline)
+            try:
+                future = self._ended.get(timeout=SLICE_SECONDS if left is None else min(left, SLICE_SECONDS))
+                break
+            except Empty:
+                if left is not None and left <= SLICE_SECONDS:
+                    raise TimeoutError from None
         self._open -= 1
         return future
 

@@ -20,6 +20,7 @@ use whichever_sys::monotonic_ns;
 
 use super::codec::{Decoder, encode, encode_pickle};
 use super::core::{Packed, Rules, pack_pickled, pack_scalars, task};
+use super::function::Number;
 use super::shared::{Shared, Target};
 use super::wait::{Until, wait_for};
 use crate::future::{Limit, Outcome};
@@ -47,7 +48,7 @@ rest of them is not run; read the results, or pass a list";
 
 /// What `map` was asked for.
 pub(super) struct Plan {
-    pub(super) number: u32,
+    pub(super) number: Arc<Number>,
     pub(super) star: bool,
     pub(super) eager: bool,
     pub(super) ahead: usize,
@@ -128,6 +129,13 @@ impl Run {
         Some(parcel)
     }
 
+    /// Everything that arrived and was not taken.
+    fn clear(&self) -> (BTreeMap<u64, Parcel>, VecDeque<Parcel>) {
+        let mut inbox = self.lock();
+        inbox.ready = 0;
+        (std::mem::take(&mut inbox.waiting), std::mem::take(&mut inbox.arrived))
+    }
+
     /// Tasks that have not ended, and tasks whose results were not taken.
     fn load(&self) -> (usize, usize) {
         let inbox = self.lock();
@@ -148,16 +156,24 @@ impl Run {
 }
 
 struct Source {
-    items: Option<Py<PyAny>>,
+    items: Option<Py<PyIterator>>,
     next_index: u64,
-    /// The results of a batch that are given out now: their code, how much of it was, and how many are left.
-    codes: Vec<u8>,
-    taken_bytes: usize,
-    left: u32,
+    /// The results of a batch that are given out now; what does not load is the last one, and `rest` lies behind it.
+    loaded: std::vec::IntoIter<Py<PyAny>>,
+    failed: Option<PyErr>,
+    rest: Rest,
     /// Whether a result was ever asked for.
     is_read: bool,
     /// Whether nobody will: then all items are taken at once.
     is_left: bool,
+}
+
+/// Results of a batch that have not been loaded.
+#[derive(Default)]
+struct Rest {
+    codes: Vec<u8>,
+    taken_bytes: usize,
+    left: u32,
 }
 
 /// Tasks that are being put together.
@@ -206,11 +222,23 @@ pub(crate) struct MapIterator {
 
 impl Block {
     fn new(first: u64) -> Self {
-        Self { first, body: Vec::with_capacity(1024), starts: vec![0] }
+        let mut starts = Vec::with_capacity(256);
+        starts.push(0);
+        Self { first, body: Vec::with_capacity(4096), starts }
     }
 
     fn count(&self) -> usize {
         self.starts.len() - 1
+    }
+
+    /// Put a scalar in. False when it is none, or must not be in a batch: then the block is as before.
+    fn add(&mut self, item: &Bound<'_, PyAny>) -> bool {
+        let (mut large, begin) = (Vec::new(), self.body.len());
+        if encode(item, &mut self.body, &mut large) && large.is_empty() {
+            return self.close_item();
+        }
+        self.body.truncate(begin);
+        false
     }
 
     /// Close the item whose code was just appended. False when it must not be in a batch: then it is gone again.
@@ -230,7 +258,7 @@ impl Block {
 }
 
 impl MapIterator {
-    pub(super) fn new(shared: &Arc<Shared>, items: Py<PyAny>, plan: Plan) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, items: Py<PyIterator>, plan: Plan) -> Self {
         let run = Run { ordered: plan.ordered, given_up: AtomicBool::new(false), inbox: Mutex::default() };
         Self {
             shared: Arc::clone(shared),
@@ -239,9 +267,9 @@ impl MapIterator {
             source: Mutex::new(Source {
                 items: Some(items),
                 next_index: 0,
-                codes: Vec::new(),
-                taken_bytes: 0,
-                left: 0,
+                loaded: Vec::new().into_iter(),
+                failed: None,
+                rest: Rest::default(),
                 is_read: false,
                 is_left: false,
             }),
@@ -268,13 +296,20 @@ impl MapIterator {
             if self.run.is_cancelled() {
                 return Ok(None);
             }
-            if source.left > 0 {
-                return self.next_of_batch(py, &mut source).map(Some);
+            if let Some(value) = source.loaded.next() {
+                return self.give_out(py, &mut source, Outcome::Value(value)).map(Some);
+            }
+            if let Some(error) = source.failed.take() {
+                return self.give_out_failure(py, &mut source, error).map(Some);
+            }
+            if source.rest.left > 0 {
+                self.load(py, &mut source);
+                continue;
             }
             self.refill(py, &mut source)?;
             match self.run.take() {
                 Some(Parcel { count, ended: Ended::Items(codes) }) => {
-                    (source.codes, source.taken_bytes, source.left) = (codes, 0, count);
+                    source.rest = Rest { codes, taken_bytes: 0, left: count };
                 }
                 Some(Parcel { ended, .. }) => {
                     let outcome = self.shared.decode(py, ended);
@@ -289,21 +324,27 @@ impl MapIterator {
         }
     }
 
-    /// The next result of the batch at hand.
-    fn next_of_batch(&self, py: Python<'_>, source: &mut Source) -> PyResult<Py<PyAny>> {
-        let Source { codes, taken_bytes, .. } = source;
+    /// Load the results of the batch at hand, up to the first that does not load.
+    fn load(&self, py: Python<'_>, source: &mut Source) {
+        let Rest { codes, taken_bytes, left } = &mut source.rest;
         let mut decoder = Decoder::new(codes.get(*taken_bytes..).unwrap_or_default());
-        let value = self.shared.decode_item(py, &mut decoder);
-        *taken_bytes = codes.len() - decoder.rest().len();
-        source.left -= 1;
-        let outcome = match value {
-            Ok(value) => Outcome::Value(value.unbind()),
-            Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => {
-                return self.fail(py, source, error);
+        let mut loaded = Vec::with_capacity(*left as usize);
+        while *left > 0 && source.failed.is_none() {
+            *left -= 1;
+            match self.shared.decode_item(py, &mut decoder) {
+                Ok(value) => loaded.push(value.unbind()),
+                Err(error) => source.failed = Some(error),
             }
-            Err(error) => Outcome::Error(error.into_value(py).into_any()),
-        };
-        self.give_out(py, source, outcome)
+        }
+        *taken_bytes = codes.len() - decoder.rest().len();
+        source.loaded = loaded.into_iter();
+    }
+
+    fn give_out_failure(&self, py: Python<'_>, source: &mut Source, error: PyErr) -> PyResult<Py<PyAny>> {
+        if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+            return self.fail(py, source, error);
+        }
+        self.give_out(py, source, Outcome::Error(error.into_value(py).into_any()))
     }
 
     /// What the caller gets for a task that ended so.
@@ -348,8 +389,9 @@ impl MapIterator {
 
     /// Take items and hand them in until enough are ahead.
     fn refill(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
-        let Some(items) = source.items.as_ref().map(|items| items.clone_ref(py)) else { return Ok(()) };
-        let items = items.into_bound(py);
+        let Some(mut items) = source.items.as_ref().map(|items| items.bind(py).clone()) else {
+            return Ok(());
+        };
         let (mut most, mut most_bytes) = if source.is_left { (usize::MAX, usize::MAX) } else { self.room() };
         let mut outstanding = self.run.outstanding();
         if self.plan.ahead == 0 && !self.plan.eager && outstanding < AHEAD_TASKS && !self.run.has_next() {
@@ -362,7 +404,7 @@ impl MapIterator {
         let mut block = Block::new(source.next_index);
         let mut clock = Clock::start();
         while outstanding < most && most_bytes > 0 {
-            let item = match next_item(&items) {
+            let item = match items.next() {
                 None => {
                     source.items = None;
                     break;
@@ -376,7 +418,9 @@ impl MapIterator {
             outstanding += 1;
             source.next_index += 1;
             let before = block.body.len();
-            block = self.add(py, &item, block, source.next_index);
+            if !block.add(&item) {
+                self.add_packed(py, &item, &mut block, source.next_index);
+            }
             most_bytes = most_bytes.saturating_sub(block.body.len().saturating_sub(before));
             if block.is_full() || clock.is_over(BLOCK_NS) {
                 self.send(py, block);
@@ -389,13 +433,8 @@ impl MapIterator {
         Ok(())
     }
 
-    /// Put an item into the block, or send it by itself; `next_index` is that of the item after it.
-    fn add(&self, py: Python<'_>, item: &Bound<'_, PyAny>, mut block: Block, next_index: u64) -> Block {
-        let (mut large, begin) = (Vec::new(), block.body.len());
-        if encode(item, &mut block.body, &mut large) && large.is_empty() && block.close_item() {
-            return block;
-        }
-        block.body.truncate(begin);
+    /// Put what is no scalar into the block, or send it by itself; `next_index` is that of the item after it.
+    fn add_packed(&self, py: Python<'_>, item: &Bound<'_, PyAny>, block: &mut Block, next_index: u64) {
         let packed = self.pack(py, item);
         if let Ok(packed) = &packed
             && packed.parcels.is_empty()
@@ -403,12 +442,11 @@ impl MapIterator {
         {
             encode_pickle(&packed.body, &mut block.body);
             if block.close_item() {
-                return block;
+                return;
             }
         }
-        self.send(py, block);
+        self.send(py, std::mem::replace(block, Block::new(next_index)));
         self.send_alone(py, next_index - 1, packed);
-        Block::new(next_index)
     }
 
     fn send_alone(&self, py: Python<'_>, index: u64, packed: PyResult<Packed>) {
@@ -418,7 +456,7 @@ impl MapIterator {
             Ok(packed) => {
                 let target = Target::Items(Arc::clone(&self.run), index);
                 let context = Arc::clone(&self.plan.context);
-                let task = task(target, self.plan.number, packed, self.plan.rules, context);
+                let task = task(target, self.plan.number.value(), packed, self.plan.rules, context);
                 let effects = py.detach(|| self.shared.hub().submit([task]));
                 self.shared.act(py, effects);
             }
@@ -433,7 +471,7 @@ impl MapIterator {
         if self.plan.eager {
             return (EAGER_TASKS, EAGER_BYTES);
         }
-        let (average_ns, workers) = self.shared.hub().look(|crew| crew.pace(self.plan.number));
+        let (average_ns, workers) = self.shared.hub().look(|crew| crew.pace(self.plan.number.value()));
         let least = AHEAD_LEAST * workers.max(1);
         let most = match average_ns {
             0 => least,
@@ -462,7 +500,7 @@ impl MapIterator {
         let packed = Packed { coded: false, body: Arc::from(block.body), parcels: Vec::new() };
         let batch = Batch { starts: Arc::from(block.starts), items: 0..count, single: !self.plan.star };
         let context = Arc::clone(&self.plan.context);
-        let plain = task(target, self.plan.number, packed, self.plan.rules, context);
+        let plain = task(target, self.plan.number.value(), packed, self.plan.rules, context);
         let effects = self.shared.hub().submit([Task { batch: Some(batch), ..plain }]);
         if !effects.is_empty() {
             self.shared.act(py, effects);
@@ -476,8 +514,6 @@ impl MapIterator {
             self.refill(py, source)?;
         }
         // What was handed in is run; its results go nowhere, and with the last of them the function is forgotten.
-        let ((), effects) = self.shared.hub().with(|crew| crew.forget(self.plan.number));
-        self.shared.act(py, effects);
         if source.items.take().is_some() {
             return PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), UNREAD, 1);
         }
@@ -487,29 +523,14 @@ impl MapIterator {
     /// Nobody wants what is still to come.
     fn give_up(&self, py: Python<'_>, source: &mut Source) {
         source.items = None;
-        source.left = 0;
+        (source.loaded, source.failed, source.rest) = (Vec::new().into_iter(), None, Rest::default());
         if self.run.given_up.swap(true, Ordering::Relaxed) || self.shared.is_foreign() {
             return;
         }
-        {
-            let mut inbox = self.run.lock();
-            inbox.waiting.clear();
-            inbox.arrived.clear();
-            inbox.ready = 0;
-        }
-        let ((), effects) = self.shared.hub().with(|crew| {
-            crew.drop_cancelled();
-            crew.forget(self.plan.number);
-        });
+        let unwanted = self.run.clear();
+        drop(unwanted); // not under the lock: the end of an error may run Python code
+        let ((), effects) = self.shared.hub().with(|crew| crew.drop_cancelled());
         self.shared.act(py, effects);
-    }
-}
-
-/// The next item, with which the iterator's own errors come too.
-fn next_item<'py>(items: &Bound<'py, PyAny>) -> Option<PyResult<Bound<'py, PyAny>>> {
-    match items.cast::<PyIterator>() {
-        Ok(iterator) => iterator.clone().next(),
-        Err(error) => Some(Err(error.into())),
     }
 }
 

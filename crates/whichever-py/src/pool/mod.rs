@@ -2,6 +2,7 @@
 
 mod codec;
 mod core;
+mod function;
 mod map;
 mod memory;
 mod process;

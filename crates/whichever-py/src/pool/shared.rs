@@ -149,7 +149,9 @@ impl Shared {
                 Word::Say(stream, text) => {
                     host.call_method1(intern!(py, "say"), (stream, PyBytes::new(py, &text)))
                 }
-                Word::Log(record) => host.call_method1(intern!(py, "log"), (PyBytes::new(py, &record),)),
+                Word::Log(record) => {
+                    body(py, &record).and_then(|record| host.call_method1(intern!(py, "log"), (record,)))
+                }
                 Word::Settle(task, ended) => {
                     ends.push((task, ended));
                     continue;
