@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whichever._core import __version__
-    from whichever._types import Failure, Forecast, Ledger, PoolStatistics, TimelineSpan
+    from whichever._types import Failure, Forecast, Ledger, PoolStatistics, ThreadPoolStatistics, TimelineSpan
     from whichever.advisor import Machine, Verdict, load_ipython_extension, machine, which
     from whichever.errors import (
         EngineError,
@@ -28,7 +28,15 @@ if TYPE_CHECKING:
         WhicheverError,
         WorkerDied,
     )
-    from whichever.executors import AsyncPool, Future, InterpreterPool, ProcessPool, SerialPool, share
+    from whichever.executors import (
+        AsyncPool,
+        Future,
+        InterpreterPool,
+        ProcessPool,
+        SerialPool,
+        ThreadPool,
+        share,
+    )
     from whichever.meter import Meter
 
 __all__ = [
@@ -51,6 +59,8 @@ __all__ = [
     "SerialPool",
     "TaskError",
     "TaskTimeoutError",
+    "ThreadPool",
+    "ThreadPoolStatistics",
     "TimelineSpan",
     "Verdict",
     "WhicheverError",
@@ -64,7 +74,7 @@ __all__ = [
 
 _ROOMS = {
     "_core": ("__version__",),
-    "_types": ("Failure", "Forecast", "Ledger", "PoolStatistics", "TimelineSpan"),
+    "_types": ("Failure", "Forecast", "Ledger", "PoolStatistics", "ThreadPoolStatistics", "TimelineSpan"),
     "advisor": ("Machine", "Verdict", "load_ipython_extension", "machine", "which"),
     "errors": (
         "EngineError",
@@ -78,7 +88,15 @@ _ROOMS = {
         "WhicheverError",
         "WorkerDied",
     ),
-    "executors": ("AsyncPool", "Future", "InterpreterPool", "ProcessPool", "SerialPool", "share"),
+    "executors": (
+        "AsyncPool",
+        "Future",
+        "InterpreterPool",
+        "ProcessPool",
+        "SerialPool",
+        "ThreadPool",
+        "share",
+    ),
     "meter": ("Meter",),
 }
 """Where each public name lives. Rooms load on first use: the import costs next to nothing, and works in a

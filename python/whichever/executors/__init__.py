@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from whichever.executors._pool import ProcessPool
     from whichever.executors._serial_pool import SerialPool
     from whichever.executors._share import share
+    from whichever.executors._thread_pool import ThreadPool
 
 __all__ = [
     "ENGINES",
@@ -24,6 +25,7 @@ __all__ = [
     "Outcome",
     "ProcessPool",
     "SerialPool",
+    "ThreadPool",
     "open_engine",
     "share",
 ]
@@ -37,6 +39,7 @@ _HOME = {
     "Outcome": "_contract",
     "ProcessPool": "_pool",
     "SerialPool": "_serial_pool",
+    "ThreadPool": "_thread_pool",
     "open_engine": "_engines",
     "share": "_share",
 }

@@ -12,13 +12,12 @@ use whichever_pool::{Broken, Limits, Parcel, Task};
 
 use super::codec::encode;
 use super::function::{Functions, Number, number_once};
-use super::future::FutureCell;
 use super::map::MapIterator;
 use super::memory::Exported;
-use super::promise::Outcome;
 use super::share::{find_shared, shared_memory};
 use super::shared::{Shared, Target};
-use super::wait::{Limit, Until, wait_for};
+use super::wait::{Until, wait_for};
+use crate::future::{FutureCell, Home, Limit, Outcome};
 
 /// How a call is to be run.
 #[derive(Clone, Copy)]
@@ -91,7 +90,7 @@ impl PoolCore {
         let rules = Rules::new(rules.0, rules.1)?;
         let future = self.new_future.bind(py).call0()?;
         let promise = Arc::clone(future.cast::<FutureCell>()?.get().promise());
-        promise.belong(&self.shared);
+        promise.belong(Home::Processes(Arc::clone(&self.shared)));
         match self.pack_call(r#fn, args, kwargs) {
             Ok(Call { number, packed, context }) => {
                 let target = Target::Future(promise);
@@ -99,7 +98,8 @@ impl PoolCore {
                 self.send(py, task(target, value, packed, rules, context));
             }
             Err(error) => {
-                promise.complete(Outcome::Error(error.into_value(py).into_any()));
+                promise.keep(Outcome::Error(error.into_value(py).into_any()));
+                let _new = promise.finish();
             }
         }
         Ok(future)
@@ -146,12 +146,7 @@ impl PoolCore {
     /// Wait until no worker is left. False when the timeout came first.
     #[pyo3(signature = (timeout = None))]
     fn wait_gone(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        wait_for(
-            py,
-            Some(&self.shared),
-            &Until::Crew(|crew| !crew.has_workers()),
-            Limit::from_seconds(timeout)?,
-        )
+        wait_for(py, &self.shared, &Until::Crew(|crew| !crew.has_workers()), Limit::from_seconds(timeout)?)
     }
 
     /// Take no tasks any more; the workers leave when there are none left. With `cancel_futures`, drop what waits.

@@ -21,9 +21,9 @@ use whichever_sys::monotonic_ns;
 use super::codec::{Decoder, encode, encode_pickle};
 use super::core::{Packed, Rules, pack_pickled, pack_scalars, task};
 use super::function::Number;
-use super::promise::Outcome;
 use super::shared::{Shared, Target};
-use super::wait::{Limit, Until, wait_for};
+use super::wait::{Until, wait_for};
+use crate::future::{Limit, Outcome};
 
 /// Most tasks that are handed in together.
 const BLOCK_TASKS: usize = 1024;
@@ -42,7 +42,7 @@ const AHEAD_TASKS: usize = 16_384;
 /// And at least, for each worker, for tasks of unknown length too.
 const AHEAD_LEAST: usize = 4;
 /// What users hear whose tasks would be lost in silence.
-const UNREAD: &CStr =
+pub(crate) const UNREAD: &CStr =
     c"map() was dropped before its results were read, and its items are taken as results are: the \
 rest of them is not run; read the results, or pass a list";
 
@@ -61,7 +61,7 @@ pub(super) struct Plan {
 }
 
 /// Where results wait.
-pub(super) struct Run {
+pub(crate) struct Run {
     ordered: bool,
     given_up: AtomicBool,
     inbox: Mutex<Inbox>,
@@ -380,7 +380,7 @@ impl MapIterator {
                 low.is_some_and(|low| open <= low && outstanding < AHEAD_TASKS)
             }
         };
-        match wait_for(py, Some(&self.shared), &Until::Flag(&until), self.plan.limit) {
+        match wait_for(py, &self.shared, &Until::Flag(&until), self.plan.limit) {
             Ok(true) => Ok(()),
             Ok(false) => self.fail(py, source, PyTimeoutError::new_err(())),
             Err(error) => self.fail(py, source, error),
