@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whichever._core import __version__
-    from whichever._types import Failure, Forecast, Ledger, PoolStatistics, TimelineSpan
+    from whichever._types import Failure, Forecast, Ledger, PoolStatistics, QueueStatistics, TimelineSpan
     from whichever.advisor import Machine, Verdict, load_ipython_extension, machine, which
     from whichever.errors import (
         EngineError,
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
         NoItemsError,
         PoolBrokenError,
         ProbeError,
+        QueueClosed,
+        QueueEmpty,
+        QueueFull,
         RemoteError,
         TaskError,
         TaskTimeoutError,
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     )
     from whichever.executors import Future, ProcessPool, share
     from whichever.meter import Meter
+    from whichever.queue import LifoQueue, PriorityQueue, Queue
 
 __all__ = [
     "EngineError",
@@ -38,13 +42,20 @@ __all__ = [
     "Forecast",
     "Future",
     "Ledger",
+    "LifoQueue",
     "Machine",
     "Meter",
     "NoItemsError",
     "PoolBrokenError",
     "PoolStatistics",
+    "PriorityQueue",
     "ProbeError",
     "ProcessPool",
+    "Queue",
+    "QueueClosed",
+    "QueueEmpty",
+    "QueueFull",
+    "QueueStatistics",
     "RemoteError",
     "TaskError",
     "TaskTimeoutError",
@@ -61,7 +72,7 @@ __all__ = [
 
 _ROOMS = {
     "_core": ("__version__",),
-    "_types": ("Failure", "Forecast", "Ledger", "PoolStatistics", "TimelineSpan"),
+    "_types": ("Failure", "Forecast", "Ledger", "PoolStatistics", "QueueStatistics", "TimelineSpan"),
     "advisor": ("Machine", "Verdict", "load_ipython_extension", "machine", "which"),
     "errors": (
         "EngineError",
@@ -69,6 +80,9 @@ _ROOMS = {
         "NoItemsError",
         "PoolBrokenError",
         "ProbeError",
+        "QueueClosed",
+        "QueueEmpty",
+        "QueueFull",
         "RemoteError",
         "TaskError",
         "TaskTimeoutError",
@@ -77,6 +91,7 @@ _ROOMS = {
     ),
     "executors": ("Future", "ProcessPool", "share"),
     "meter": ("Meter",),
+    "queue": ("LifoQueue", "PriorityQueue", "Queue"),
 }
 """Where each public name lives. Rooms load on first use: the import costs next to nothing, and works in a
 sub-interpreter, where the native core does not load."""

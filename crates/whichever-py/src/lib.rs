@@ -3,6 +3,7 @@
 mod judge;
 mod meter;
 mod pool;
+mod queue;
 
 use pyo3::prelude::*;
 
@@ -21,6 +22,9 @@ mod _core {
         after_fork_in_child, belongs_to_template, forget_worker, has_ended, new_token, share_buffer,
         watch_pid,
     };
+
+    #[pymodule_export]
+    use super::queue::QueueCore;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

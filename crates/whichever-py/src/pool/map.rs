@@ -284,7 +284,9 @@ impl MapIterator {
         source.left -= 1;
         let outcome = match value {
             Ok(value) => Outcome::Value(value.unbind()),
-            Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => return self.fail(py, source, error),
+            Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => {
+                return self.fail(py, source, error);
+            }
             Err(error) => Outcome::Error(error.into_value(py).into_any()),
         };
         self.give_out(py, source, outcome)

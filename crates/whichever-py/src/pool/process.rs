@@ -17,7 +17,7 @@ static WARDEN: Cell<Warden> = Cell::new();
 static ARENA: Cell<Arc<Arena>> = Cell::new();
 
 /// How many forks lie between this process and the one that loaded the module.
-pub(super) fn forks() -> u32 {
+pub(crate) fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
