@@ -51,7 +51,9 @@ impl<B> Wakes<B> {
         self.bells.into_iter().map(|(_, bell)| bell)
     }
 
-    pub(crate) fn and(mut self, more: Self) -> Self {
+    /// Both these and those.
+    #[must_use = "those who are told must be woken"]
+    pub fn and(mut self, more: Self) -> Self {
         self.others.extend(more.first);
         self.others.extend(more.others);
         self.bells.extend(more.bells);

@@ -101,7 +101,7 @@ impl QueueCore {
     /// Make the shared form, and move what is in the queue there.
     fn cross(&self, py: Python<'_>) -> PyResult<&Far> {
         self.refuse_mover()?;
-        let _held = self.crossing.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        let held = self.crossing.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         if let Some(far) = self.far.get() {
             return Ok(far);
         }
@@ -112,10 +112,12 @@ impl QueueCore {
             return Err(PyTypeError::new_err("only a plain Queue can go to another process"));
         }
         self.mover.store(thread_id(), Ordering::Relaxed);
-        let moved = self.near.move_to(py, |before| Far::create(py, self.limit(), before));
+        let (moved, moving) = self.near.move_to(py, |before| Far::create(py, self.limit(), before));
         self.mover.store(0, Ordering::Relaxed);
-        let far = moved?;
-        Ok(self.far.get_or_init(|| far))
+        let far = moved.map(|far| self.far.get_or_init(|| far));
+        drop(held);
+        Near::tell(py, moving);
+        far
     }
 
     fn numbers(&self) -> PyResult<Numbers> {
@@ -403,6 +405,14 @@ impl QueueCore {
         Ok((address.pid, address.fd, address.inode, address.key))
     }
 
+    /// Move to shared memory.
+    fn _share(&self, py: Python<'_>) -> PyResult<()> {
+        if self.far.get().is_none() {
+            self.cross(py)?;
+        }
+        Ok(())
+    }
+
     /// Become the queue at an address.
     fn _adopt(&self, py: Python<'_>, address: (u32, u32, u64, u64)) -> PyResult<()> {
         let (pid, fd, inode, key) = address;
@@ -441,6 +451,6 @@ impl QueueCore {
 fn foreign() -> PyErr {
     PyRuntimeError::new_err(
         "this queue was copied by a fork, and what is put here would reach nobody: pass the queue to the process as an \
-         argument, so that it becomes shared",
+         argument, with items in it that pickle, so that it becomes shared",
     )
 }

@@ -1,6 +1,7 @@
 //! The queue in shared memory: items as records, waits that hear Ctrl-C.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use super::{closed_to_get, closed_to_put, empty, full};
 const COPIED_ATTACHED: usize = 64 * 1024;
 /// How long a detached thread waits for the lock before it looks at signals.
 const LOCK_SLICE: Duration = Duration::from_millis(100);
+/// How long a put that needs fresh memory waits for a consumer that seems to be at work.
+const WARMTH: Duration = Duration::from_millis(2);
 /// A thread keeps a buffer up to this size for its next record.
 const KEPT_BYTES: usize = 4 << 20;
 /// Queues that are kept open for a process that has not opened them yet, though nobody here uses them any more.
@@ -35,6 +38,8 @@ pub(super) struct Far {
     watchers: Watchers,
     /// The Python module that pickles.
     carrier: Py<PyAny>,
+    /// Items that had been taken out when a put last wanted fresh memory.
+    seen_gets: AtomicU64,
 }
 
 impl Far {
@@ -60,7 +65,7 @@ impl Far {
     fn over(py: Python<'_>, depot: Depot) -> PyResult<Self> {
         let depot = Arc::new(depot);
         let carrier = py.import("whichever.queue._items")?.into_any().unbind();
-        Ok(Self { watchers: Watchers::new(&depot), depot, carrier })
+        Ok(Self { watchers: Watchers::new(&depot), depot, carrier, seen_gets: AtomicU64::new(0) })
     }
 
     pub(super) fn depot(&self) -> &Depot {
@@ -95,10 +100,12 @@ impl Far {
         let parts = packed.parts();
         let py = item.py();
         let attached = packed.len() <= COPIED_ATTACHED;
+        let mut eager = false;
         loop {
-            let put = self.attempt(py, attached, |limit| self.depot.put(&parts, limit))?;
+            let put = self.attempt(py, attached, |limit| self.depot.put(&parts, eager, limit))?;
             match put {
                 Ok(()) => return Ok(()),
+                Err(DepotError::Cold) => eager = self.wait_for_warmth(py)?,
                 Err(DepotError::Full) if !patience.is_over() => {
                     self.sleep(py, DepotWant::Place, patience)?;
                 }
@@ -106,6 +113,21 @@ impl Far {
                 Err(DepotError::Closed) => return Err(closed_to_put()),
                 Err(other) => return Err(named(other)),
             }
+        }
+    }
+
+    /// While consumers take things out, wait for one to do so once more, for the memory that it leaves. Says whether to
+    /// take fresh memory instead, since they do not.
+    fn wait_for_warmth(&self, py: Python<'_>) -> PyResult<bool> {
+        let gets = self.depot.state().gets;
+        if self.seen_gets.swap(gets, Ordering::Relaxed) == gets {
+            return Ok(true);
+        }
+        let slept = py.detach(|| self.depot.sleep_until_taken(gets, WARMTH));
+        py.check_signals()?;
+        match slept {
+            Ok(()) | Err(DepotError::Busy) => Ok(false),
+            Err(other) => Err(named(other)),
         }
     }
 

@@ -18,6 +18,10 @@ pub(super) struct Near {
     heap: Option<Heap>,
 }
 
+/// Those who waited when the items began to move.
+#[must_use = "they sleep until they are told"]
+pub(super) struct Moving(Wakes<Py<PyAny>>);
+
 impl Near {
     pub(super) fn new(order: Order, heap: Option<Heap>) -> Self {
         Self { queue: Queue::new(order, None), heap }
@@ -185,13 +189,17 @@ impl Near {
         Ok(Done::Done(()))
     }
 
-    /// Give everything to the shared form that `make` makes, knowing how many items were got but not finished.
+    /// Give everything to the shared form that `make` makes, knowing how many items were got but not finished. Whoever
+    /// waits sleeps on until the wakes are given to `tell`.
     ///
     /// # Errors
     /// When an item does not pickle or there is no memory: everything is as it was then.
-    pub(super) fn move_to(&self, py: Python<'_>, make: impl FnOnce(u64) -> PyResult<Far>) -> PyResult<Far> {
+    pub(super) fn move_to(
+        &self,
+        py: Python<'_>,
+        make: impl FnOnce(u64) -> PyResult<Far>,
+    ) -> (PyResult<Far>, Moving) {
         let (items, before, wakes) = self.queue.move_out();
-        ring(py, wakes);
         let moved = make(before.unfinished.saturating_sub(before.len as u64)).and_then(|far| {
             for item in &items {
                 far.put(item.bind(py), Patience::Endless)?;
@@ -201,10 +209,13 @@ impl Near {
             }
             Ok(far)
         });
-        if moved.is_err() {
-            ring(py, self.queue.move_back(items, before.phase));
-        }
-        moved
+        let wakes = if moved.is_err() { wakes.and(self.queue.move_back(items, before.phase)) } else { wakes };
+        (moved, Moving(wakes))
+    }
+
+    /// Wake those who waited when the items moved; they find them where they are now.
+    pub(super) fn tell(py: Python<'_>, moving: Moving) {
+        ring(py, moving.0);
     }
 
     pub(super) fn set_limit(&self, py: Python<'_>, limit: Limit) {

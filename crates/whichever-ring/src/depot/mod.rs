@@ -20,7 +20,6 @@ use whichever_sys::{
 
 use self::chunks::{Chunks, NoChunk, Nonsense};
 use self::words::{CHUNK, DepotWords, End, MAGIC, NO_CHUNK, TABLE_AT};
-use crate::call::Call;
 use crate::memory::{Bytes, Shared, Table, overlay};
 use crate::sync::Ordering;
 
@@ -34,6 +33,8 @@ const ATTEMPTS: u32 = 200;
 /// The longest sleep: what was left unsaid by a process that was killed between a change and its call is seen then.
 const SLICE: Duration = Duration::from_millis(100);
 const HEADER: u64 = 8;
+/// Bytes in use from which on fresh memory is `Cold`. Getting it costs several times what the copy does.
+const COLD_FROM: u64 = 8 << 20;
 /// Where the chunks begin at most: behind the words and the longest table.
 const MOST_START: u64 = (TABLE_AT + MOST_SPAN / CHUNK * 4).next_multiple_of(CHUNK);
 
@@ -50,6 +51,9 @@ pub enum DepotError {
     Closed,
     /// The next record has so many bytes, more than was allowed.
     Long(u64),
+    /// It would take memory that is not there yet, though much is in use: who can wait a moment may get warm memory that
+    /// consumers are done with.
+    Cold,
     /// All its address space is in use.
     NoSpace,
     /// There is no memory for the record.
@@ -183,14 +187,15 @@ impl Depot {
         })
     }
 
-    /// Put one record made of `parts`. Waits for the lock up to `limit`.
+    /// Put one record made of `parts`. Waits for the lock up to `limit`. Takes fresh memory only if `eager`, or there is
+    /// little in use.
     ///
     /// # Errors
     /// Why it was not put.
-    pub fn put(&self, parts: &[&[u8]], limit: Duration) -> Result<(), DepotError> {
+    pub fn put(&self, parts: &[&[u8]], eager: bool, limit: Duration) -> Result<(), DepotError> {
         let expected = {
             let _held = self.hold(limit)?;
-            self.put_held(parts)?;
+            self.put_held(parts, eager)?;
             self.words.for_item.0.is_expected()
         };
         if expected {
@@ -199,7 +204,7 @@ impl Depot {
         Ok(())
     }
 
-    fn put_held(&self, parts: &[&[u8]]) -> Result<(), DepotError> {
+    fn put_held(&self, parts: &[&[u8]], eager: bool) -> Result<(), DepotError> {
         let words = &*self.words;
         let (tail, head) = (words.tail.0.load(), words.head.0.load());
         if words.closed.load(Ordering::Relaxed) != 0 {
@@ -213,6 +218,10 @@ impl Depot {
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
         let after = tail.position + HEADER + len.next_multiple_of(HEADER);
         let fresh = after / CHUNK - tail.index();
+        let used_bytes = tail.position.saturating_sub(head.position);
+        if !eager && used_bytes > COLD_FROM && u64::from(words.free_count.load(Ordering::Relaxed)) < fresh {
+            return Err(DepotError::Cold);
+        }
         let chunks = self.chunks();
         chunks.extend(tail.chunk, fresh).map_err(|error| self.failed(error))?;
         let chunk = chunks.write_record(tail, len, parts, fresh).map_err(|error| self.broken(error))?;
@@ -321,9 +330,25 @@ impl Depot {
                 return Ok(FutexWait::Changed);
             }
             self.count_wait(want);
-            Call::expect(call);
+            call.expect();
         }
         Ok(call.sleep(Some(limit.min(SLICE))))
+    }
+
+    /// Sleep until a record is taken out that `gets` does not count yet, for `limit` at most.
+    ///
+    /// # Errors
+    /// Busy, or broken.
+    pub fn sleep_until_taken(&self, gets: u64, limit: Duration) -> Result<(), DepotError> {
+        {
+            let _held = self.hold(SLICE)?;
+            if self.words.head.0.count() != gets {
+                return Ok(());
+            }
+            self.words.for_place.0.expect();
+        }
+        self.words.for_place.0.sleep(Some(limit.min(SLICE)));
+        Ok(())
     }
 
     /// Whether what is wanted is there, as far as can be told without the lock.
