@@ -37,7 +37,11 @@ def test_a_full_queue_refuses_at_once_or_after_its_timeout(kind):
     queue = kind(1)
     queue.put(1)
     assert queue.full()
-    for refused in (lambda: queue.put_nowait(2), lambda: queue.put(2, timeout=0.01), lambda: queue.put(2, False)):
+    for refused in (
+        lambda: queue.put_nowait(2),
+        lambda: queue.put(2, timeout=0.01),
+        lambda: queue.put(2, False),
+    ):
         with pytest.raises(standard.Full) as caught:
             refused()
         assert isinstance(caught.value, whichever.QueueFull)

@@ -6,9 +6,9 @@ import collections
 import threading
 
 import pytest
-
 from program import Program
 from queue_tasks import thread
+
 from whichever import LifoQueue, PriorityQueue, Queue, QueueClosed, QueueEmpty
 
 JOIN_S = 60
@@ -119,8 +119,8 @@ def test_one_ctrl_c_ends_a_wait(tmp_path, wait):
         shared._share()
         if "shared.get" in {wait!r}:
             shared.get()
-        print("ready", flush=True)
         try:
+            print("ready", flush=True)
             {wait}
         except KeyboardInterrupt:
             print("interrupted")

@@ -120,78 +120,101 @@ impl Pair {
     fn step(&mut self, step: &Step) {
         self.next += 1;
         let item = self.next;
-        match step {
-            Step::Put => {
-                let put = self.queue.try_put(item).map(|wakes| wakes.fire().collect::<Vec<_>>());
-                let expected = self.model.put(item);
-                assert_eq!(
-                    put.as_ref().map(|_| ()).map_err(|error| format!("{error:?}")),
-                    expected.as_ref().map(|()| ()).map_err(|error| format!("{error:?}"))
-                );
-                self.rung(put.unwrap_or_default().into_iter());
-            }
-            Step::Get => {
-                let got = self.queue.try_get().map(|(item, wakes)| (item, wakes.fire().collect::<Vec<_>>()));
-                assert_eq!(got.as_ref().map(|(item, _)| *item).map_err(|error| *error), self.model.get());
-                self.rung(got.map(|(_, bells)| bells).unwrap_or_default().into_iter());
-            }
-            Step::Reserve => {
-                let may = !self.model.closed && self.model.has_place();
-                assert_eq!(self.queue.reserve(None).is_ok(), may);
-                self.model.reserved += usize::from(may);
-            }
+        let bells = match step {
+            Step::Put => self.put(item),
+            Step::Get => self.get(),
+            Step::Reserve => self.reserve(),
             Step::PutReserved if self.model.reserved > 0 => {
                 self.model.reserved -= 1;
                 self.model.push(item);
-                let bells: Vec<_> = self.queue.put_reserved(item).fire().collect();
-                self.rung(bells.into_iter());
+                self.queue.put_reserved(item).fire().collect()
             }
             Step::GiveBack if self.model.reserved > 0 => {
                 self.model.reserved -= 1;
-                let bells: Vec<_> = self.queue.give_back().fire().collect();
-                self.rung(bells.into_iter());
+                self.queue.give_back().fire().collect()
             }
-            Step::Unget => {
-                if let (Ok((item, wakes)), Ok(same)) = (self.queue.try_get(), self.model.get()) {
-                    assert_eq!(item, same);
-                    let bells: Vec<_> = wakes.fire().chain(self.queue.unget(item).fire()).collect();
-                    self.model.unget(item);
-                    self.rung(bells.into_iter());
-                }
-            }
-            Step::Finish => {
-                let bells = self.queue.finish().map(|wakes| wakes.fire().collect::<Vec<_>>());
-                assert_eq!(bells.is_some(), self.model.unfinished > 0);
-                self.model.unfinished = self.model.unfinished.saturating_sub(1);
-                self.rung(bells.unwrap_or_default().into_iter());
-            }
+            Step::PutReserved | Step::GiveBack => Vec::new(),
+            Step::Unget => self.unget(),
+            Step::Finish => self.finish(),
             Step::Close(immediate) => {
                 let (dropped, wakes) = self.queue.close(*immediate).unwrap();
                 assert_eq!(Vec::from(dropped), self.model.close(*immediate));
-                let bells: Vec<_> = wakes.fire().collect();
-                self.rung(bells.into_iter());
+                wakes.fire().collect()
             }
-            Step::Move => {
-                let (items, before, wakes) = self.queue.move_out();
-                assert_eq!(Vec::from(items.clone()), Vec::from(self.model.items.clone()));
-                assert_eq!(self.queue.try_get().map(|(item, _)| item), Err(GetError::Moved));
-                let bells: Vec<_> =
-                    wakes.fire().chain(self.queue.move_back(items, before.phase).fire()).collect();
-                self.rung(bells.into_iter());
-            }
-            Step::Watch(which) => {
-                let want = WANTS[usize::from(*which)];
-                assert_eq!(self.queue.watch(want, 1, want), !self.model.is_there(want));
-                if !self.model.is_there(want) && !self.watching.contains(&want) {
-                    self.watching.push(want);
-                }
-            }
-            Step::PutReserved | Step::GiveBack => {}
-        }
+            Step::Move => self.move_away_and_back(),
+            Step::Watch(which) => self.watch(WANTS[usize::from(*which)]),
+        };
+        self.rung(bells.into_iter());
         // Whoever still watches has missed nothing.
         for want in &self.watching {
             assert!(!self.model.is_there(*want), "{want:?} is there, and its bell did not ring");
         }
+    }
+
+    fn put(&mut self, item: u32) -> Vec<Want> {
+        let put = self.queue.try_put(item).map(|wakes| wakes.fire().collect::<Vec<_>>());
+        match (put, self.model.put(item)) {
+            (Ok(bells), Ok(())) => bells,
+            (Err(ours), Err(model)) => {
+                assert_eq!(ours, model);
+                Vec::new()
+            }
+            (ours, model) => panic!("{ours:?}, but the model says {model:?}"),
+        }
+    }
+
+    fn get(&mut self) -> Vec<Want> {
+        match (self.queue.try_get(), self.model.get()) {
+            (Ok((item, wakes)), Ok(same)) => {
+                assert_eq!(item, same);
+                wakes.fire().collect()
+            }
+            (Err(ours), Err(model)) => {
+                assert_eq!(ours, model);
+                Vec::new()
+            }
+            (ours, model) => panic!("{ours:?}, but the model says {model:?}"),
+        }
+    }
+
+    fn reserve(&mut self) -> Vec<Want> {
+        let may = !self.model.closed && self.model.has_place();
+        let reserved = self.queue.reserve(None);
+        assert_eq!(reserved.is_ok(), may);
+        self.model.reserved += usize::from(may);
+        reserved.map(|wakes| wakes.fire().collect()).unwrap_or_default()
+    }
+
+    fn unget(&mut self) -> Vec<Want> {
+        let (Ok((item, wakes)), Ok(same)) = (self.queue.try_get(), self.model.get()) else {
+            return Vec::new();
+        };
+        assert_eq!(item, same);
+        let bells = wakes.fire().chain(self.queue.unget(item).fire()).collect();
+        self.model.unget(item);
+        bells
+    }
+
+    fn finish(&mut self) -> Vec<Want> {
+        let wakes = self.queue.finish();
+        assert_eq!(wakes.is_some(), self.model.unfinished > 0);
+        self.model.unfinished = self.model.unfinished.saturating_sub(1);
+        wakes.map(|wakes| wakes.fire().collect()).unwrap_or_default()
+    }
+
+    fn move_away_and_back(&mut self) -> Vec<Want> {
+        let (items, before, wakes) = self.queue.move_out();
+        assert_eq!(items, self.model.items);
+        assert_eq!(self.queue.try_get().map(|(item, _)| item), Err(GetError::Moved));
+        wakes.and(self.queue.move_back(items, before.phase)).fire().collect()
+    }
+
+    fn watch(&mut self, want: Want) -> Vec<Want> {
+        assert_eq!(self.queue.watch(want, 1, want), !self.model.is_there(want));
+        if !self.model.is_there(want) && !self.watching.contains(&want) {
+            self.watching.push(want);
+        }
+        Vec::new()
     }
 
     fn agree(&self) {

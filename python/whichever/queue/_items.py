@@ -1,8 +1,8 @@
 """Items that are no scalars, as bytes and back: pickled, with large buffers beside the pickle.
 
-The other process may or may not have the same ``__main__``: a child that `multiprocessing` has started has it, a worker of
-a `ProcessPool` has not. So what the pickle takes from there by name is sent a second time as code, for those who do not
-find it.
+The other process may or may not have the same ``__main__``: a child that `multiprocessing` has started has it, a
+worker of a `ProcessPool` has not. So what the pickle takes from there by name is sent a second time as code, for those
+who do not find it.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import weakref
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
@@ -26,19 +27,19 @@ _open: weakref.WeakValueDictionary[int, Queue[Any]] = weakref.WeakValueDictionar
 class _AnyQueue(_core.QueueCore, Generic[T]):
     """What all queues have in common."""
 
-    def __init__(self, maxsize: int = 0) -> None:
+    def __init__(self, maxsize: float = 0) -> None:
         if maxsize:
-            self.maxsize = maxsize
+            self.maxsize = math.ceil(maxsize)
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopTasks] = (
             weakref.WeakKeyDictionary()
         )
 
     if TYPE_CHECKING:
 
-        def put(self, item: T, block: bool = True, timeout: float | None = None) -> None: ...  # noqa: D102
-        def get(self, block: bool = True, timeout: float | None = None) -> T: ...  # noqa: D102
-        def put_nowait(self, item: T) -> None: ...  # noqa: D102
-        def get_nowait(self) -> T: ...  # noqa: D102
+        def put(self, item: T, block: bool = True, timeout: float | None = None) -> None: ...
+        def get(self, block: bool = True, timeout: float | None = None) -> T: ...
+        def put_nowait(self, item: T) -> None: ...
+        def get_nowait(self) -> T: ...
         def __next__(self) -> T: ...
 
     async def aput(self, item: T) -> None:
@@ -74,9 +75,10 @@ class _AnyQueue(_core.QueueCore, Generic[T]):
             await self._tasks().until("end")
 
     def close(self) -> None:
-        """Take nothing more. What is in the queue can still be got; then iterators end, and ``get`` raises `QueueClosed`.
+        """Take nothing more.
 
-        Who waits for a place is refused at once. Closing twice does nothing.
+        What is in the queue can still be got; then iterators end, and ``get`` raises `QueueClosed`. Who waits for a
+        place is refused at once. Closing twice does nothing.
         """
         self.shutdown()
 
@@ -127,9 +129,9 @@ class _AnyQueue(_core.QueueCore, Generic[T]):
 class Queue(_AnyQueue[T]):
     """A first-in, first-out queue for threads, asyncio tasks and processes, all at once.
 
-    A drop-in for ``queue.Queue``. In one process items pass by reference. It becomes shared when it first goes to another
-    process, as an argument of a `ProcessPool`'s task or of a ``multiprocessing.Process``: what is in it moves to shared
-    memory, and from then on each item is pickled, in this process too.
+    A drop-in for ``queue.Queue``. In one process items pass by reference. It becomes shared when it first goes to
+    another process, as an argument of a `ProcessPool`'s task or of a ``multiprocessing.Process``: what is in it moves
+    to shared memory, and from then on each item is pickled, in this process too.
 
     Args:
         maxsize: The most items; more have to wait (back-pressure). 0 or less for no limit, which is only right where

@@ -8,6 +8,7 @@ that was woken and cannot use it (it was cancelled) lets the others look again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -69,7 +70,8 @@ class _Line:
             if woken:  # and it is not going to use it
                 self._look()
             else:
-                self._sleepers.remove(sleeper)
+                with contextlib.suppress(ValueError):  # `_look` may have found it cancelled, and dropped it
+                    self._sleepers.remove(sleeper)
             raise
 
     def _watch(self) -> bool:
@@ -77,7 +79,7 @@ class _Line:
 
     def _ring(self) -> None:
         """Have the loop look; called in any thread."""
-        if asyncio._get_running_loop() is self._loop:
+        if asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - the documented one raises where none runs
             self._look()
             return
         try:

@@ -203,7 +203,10 @@ impl QueueCore {
     }
 
     /// Put an item; wait for a place if there is none.
-    #[pyo3(signature = (item, block = None, timeout = None))]
+    #[pyo3(
+        signature = (item, block = None, timeout = None),
+        text_signature = "(self, /, item, block=True, timeout=None)"
+    )]
     fn put(
         &self,
         item: &Bound<'_, PyAny>,
@@ -214,7 +217,7 @@ impl QueueCore {
     }
 
     /// Take an item out; wait for one if there is none.
-    #[pyo3(signature = (block = None, timeout = None))]
+    #[pyo3(signature = (block = None, timeout = None), text_signature = "(self, /, block=True, timeout=None)")]
     fn get(
         &self,
         py: Python<'_>,

@@ -146,8 +146,7 @@ impl Watcher {
             let depot = self.depot.upgrade();
             // A broken depot is there for whoever waits: they find out what is the matter.
             let is_there = depot.is_none_or(|depot| {
-                depot.is_there(self.want)
-                    || (depot.sleep(self.want, SLICE).is_err() && depot.is_there(self.want))
+                depot.is_there(self.want) || matches!(depot.sleep(self.want, SLICE), Err(DepotError::Broken))
             });
             if is_there {
                 return Some(std::mem::take(&mut self.lock().bells));

@@ -41,6 +41,12 @@ impl Depot {
         Ok(Address { pid: std::process::id(), fd, inode, key })
     }
 
+    /// Its file, for who has other means to send it.
+    #[must_use]
+    pub fn file(&self) -> &SharedFile {
+        &self.file
+    }
+
     /// Whether an address of it may be under way to another process.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
