@@ -19,6 +19,8 @@ from typing import Any
 import whichever
 
 MAXSIZE = 1000
+MAXSIZE_THREADS = 10_000
+"""The limit between threads: a producer fills a thousand places in less time than a thread takes to wake up."""
 MAXSIZE_LARGE = 16
 """The limit for items of a mebibyte."""
 ITEMS = {"int": 7, "1 KiB": b"x" * 1024, "1 MiB": b"x" * (1 << 20)}
@@ -33,10 +35,10 @@ def bounded(name: str) -> Any:
     if name == "culsans":
         import culsans
 
-        return culsans.Queue(MAXSIZE).sync_q
+        return culsans.Queue(MAXSIZE_THREADS).sync_q
     makers = {
-        "whichever.Queue": lambda: whichever.Queue(MAXSIZE),
-        "queue.Queue": lambda: queue.Queue(MAXSIZE),
+        "whichever.Queue": lambda: whichever.Queue(MAXSIZE_THREADS),
+        "queue.Queue": lambda: queue.Queue(MAXSIZE_THREADS),
         "queue.SimpleQueue": queue.SimpleQueue,
     }
     return makers[name]()

@@ -25,39 +25,54 @@ pub(crate) struct Line<B> {
     bells: Vec<(Watch, B)>,
 }
 
-/// Whom to wake, after the lock is left.
+/// Whom to wake, after the lock is left. Mostly nobody, which is one word that says so.
 #[derive(Debug)]
 #[must_use = "those who are told must be woken"]
-pub struct Wakes<B> {
-    first: Option<Arc<Parker>>,
-    others: Vec<Arc<Parker>>,
+pub struct Wakes<B>(Option<Box<Told<B>>>);
+
+#[derive(Debug)]
+struct Told<B> {
+    threads: Vec<Arc<Parker>>,
     bells: Vec<(Watch, B)>,
 }
 
 impl<B> Wakes<B> {
+    #[inline]
     pub(crate) fn none() -> Self {
-        Self { first: None, others: Vec::new(), bells: Vec::new() }
+        Self(None)
+    }
+
+    fn of(threads: Vec<Arc<Parker>>, bells: Vec<(Watch, B)>) -> Self {
+        Self(Some(Box::new(Told { threads, bells })))
+    }
+
+    /// Whether there is nobody to wake.
+    #[inline]
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Wake the threads; returns the bells, for the caller to ring.
-    #[inline]
     pub fn fire(self) -> impl Iterator<Item = B> {
-        if let Some(parker) = self.first {
+        let told = self.0.map(|told| *told);
+        let (threads, bells) = told.map_or_else(Default::default, |told| (told.threads, told.bells));
+        for parker in threads {
             parker.tell();
         }
-        for parker in self.others {
-            parker.tell();
-        }
-        self.bells.into_iter().map(|(_, bell)| bell)
+        bells.into_iter().map(|(_, bell)| bell)
     }
 
     /// Both these and those.
-    #[must_use = "those who are told must be woken"]
-    pub fn and(mut self, more: Self) -> Self {
-        self.others.extend(more.first);
-        self.others.extend(more.others);
-        self.bells.extend(more.bells);
-        self
+    pub fn and(self, more: Self) -> Self {
+        Self(match (self.0, more.0) {
+            (Some(mut told), Some(more)) => {
+                told.threads.extend(more.threads);
+                told.bells.extend(more.bells);
+                Some(told)
+            }
+            (told, more) => told.or(more),
+        })
     }
 }
 
@@ -79,14 +94,13 @@ impl<B> Line<B> {
     fn wake_first(&mut self) -> Wakes<B> {
         let first = if self.under_way == 0 { self.sleepers.pop_front() } else { None };
         self.under_way += usize::from(first.is_some());
-        Wakes { first, others: Vec::new(), bells: std::mem::take(&mut self.bells) }
+        Wakes::of(first.into_iter().collect(), std::mem::take(&mut self.bells))
     }
 
     /// It is there for all of them, and stays.
     pub(crate) fn wake_all(&mut self) -> Wakes<B> {
         self.under_way += self.sleepers.len();
-        let others = self.sleepers.drain(..).collect();
-        Wakes { first: None, others, bells: std::mem::take(&mut self.bells) }
+        Wakes::of(self.sleepers.drain(..).collect(), std::mem::take(&mut self.bells))
     }
 
     /// Join the line; who was woken in vain goes to its front.

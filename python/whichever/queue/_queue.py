@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 import weakref
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from whichever import _core
 from whichever._types import QueueStatistics
 from whichever.errors import QueueClosed
-from whichever.queue._tasks import LoopTasks
+from whichever.queue._tasks import NOTHING, LoopTasks
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
 T = TypeVar("T")
-
-_NOTHING: Any = object()
 
 _open: weakref.WeakValueDictionary[int, Queue[Any]] = weakref.WeakValueDictionary()
 """The shared queues of this process, by their key: one object for each, however often it arrives."""
@@ -48,10 +46,8 @@ class _AnyQueue(_core.QueueCore, Generic[T]):
         Raises:
             QueueClosed: The queue takes nothing more.
         """
-        again = False
-        while not self._offer(item):
-            await self._tasks().until("place", again=again)
-            again = True
+        if not self._offer(item):
+            await self._tasks().put(item)
 
     async def aget(self) -> T:
         """Take the next item out; the task waits for one if there is none.
@@ -61,18 +57,15 @@ class _AnyQueue(_core.QueueCore, Generic[T]):
         Raises:
             QueueClosed: The queue is closed and empty.
         """
-        item = self._take(_NOTHING)
-        again = False
-        while item is _NOTHING:
-            await self._tasks().until("item", again=again)
-            again = True
-            item = self._take(_NOTHING)
-        return cast("T", item)
+        item: T = self._take(NOTHING)
+        if item is NOTHING:
+            item = await self._tasks().get()
+        return item
 
     async def ajoin(self) -> None:
         """Wait, as a task, until every item that was put is dealt with (``task_done``)."""
-        while self.unfinished_tasks:
-            await self._tasks().until("end")
+        if self.unfinished_tasks:
+            await self._tasks().join()
 
     def close(self) -> None:
         """Take nothing more.
@@ -98,8 +91,8 @@ class _AnyQueue(_core.QueueCore, Generic[T]):
     async def __anext__(self) -> T:
         """Take the next item out; end when the queue is closed and empty."""
         try:
-            item = self._take(_NOTHING)
-            return cast("T", item) if item is not _NOTHING else await self.aget()
+            item: T = self._take(NOTHING)
+            return await self._tasks().get() if item is NOTHING else item
         except QueueClosed:
             raise StopAsyncIteration from None
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from whichever import _core
 
+NOTHING: Any = object()
+"""Stands for an item that is not there."""
 Want: TypeAlias = Literal["item", "place", "end"]
 
 
@@ -31,17 +33,31 @@ class LoopTasks:
         self._loop = loop
         self._lines: dict[Want, _Line] = {}
 
-    async def until(self, want: Want, *, again: bool = False) -> None:
-        """Wait until there may be what is wanted.
+    async def get(self) -> Any:
+        """Take an item out as soon as there is one."""
+        again = False
+        while (item := self._queue._take(NOTHING)) is NOTHING:  # noqa: SLF001 - its other half
+            await self._line("item").wait(again=again)
+            again = True
+        return item
 
-        Args:
-            want: An item, a place, or the end of all items.
-            again: The task has waited before, in vain: it goes to the front of the line.
-        """
+    async def put(self, item: object) -> None:
+        """Put an item as soon as there is a place."""
+        again = False
+        while not self._queue._offer(item):  # noqa: SLF001
+            await self._line("place").wait(again=again)
+            again = True
+
+    async def join(self) -> None:
+        """Wait until all items are dealt with."""
+        while self._queue.unfinished_tasks:
+            await self._line("end").wait(again=False)
+
+    def _line(self, want: Want) -> _Line:
         line = self._lines.get(want)
         if line is None:
             line = self._lines[want] = _Line(self._queue, self._loop, want)
-        await line.wait(again=again)
+        return line
 
 
 class _Line:
@@ -54,7 +70,7 @@ class _Line:
         self._sleepers: deque[asyncio.Future[None]] = deque()
 
     async def wait(self, *, again: bool) -> None:
-        """Sleep until woken."""
+        """Sleep until there may be what is wanted; who has waited before, in vain, goes to the front of the line."""
         sleeper = self._loop.create_future()
         if again:
             self._sleepers.appendleft(sleeper)

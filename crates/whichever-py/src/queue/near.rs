@@ -246,6 +246,13 @@ impl Near {
 /// Wake the threads, and ring the bells of event loops.
 #[inline]
 fn ring(py: Python<'_>, wakes: Wakes<Py<PyAny>>) {
+    if !wakes.is_none() {
+        ring_now(py, wakes);
+    }
+}
+
+#[cold]
+fn ring_now(py: Python<'_>, wakes: Wakes<Py<PyAny>>) {
     for bell in wakes.fire() {
         if let Err(error) = bell.call0(py) {
             error.write_unraisable(py, Some(bell.bind(py)));
