@@ -33,7 +33,7 @@ SENTINEL = None
 def bounded(name: str) -> Any:
     """Make a queue for threads."""
     if name == "culsans":
-        import culsans
+        import culsans  # noqa: PLC0415 - a rival may not be there
 
         return culsans.Queue(MAXSIZE_THREADS).sync_q
     makers = {
@@ -81,11 +81,11 @@ def two_faces(name: str) -> tuple[Any, Any, Any, Any]:
         own: whichever.Queue[int] = whichever.Queue(MAXSIZE)
         return own.put, own.get, own.aput, own.aget
     if name == "janus":
-        import janus
+        import janus  # noqa: PLC0415 - a rival may not be there
 
         both = janus.Queue(MAXSIZE)
     else:
-        import culsans
+        import culsans  # noqa: PLC0415 - a rival may not be there
 
         both = culsans.Queue(MAXSIZE)
     return both.sync_q.put, both.sync_q.get, both.async_q.put, both.async_q.get
@@ -135,7 +135,7 @@ def between(name: str, context: Any, size: str) -> Any:
     """Make a queue for processes."""
     limit = MAXSIZE_LARGE if size == "1 MiB" else MAXSIZE
     if name == "faster-fifo":
-        import faster_fifo
+        import faster_fifo  # noqa: PLC0415 - a rival may not be there
 
         return faster_fifo.Queue(max_size_bytes=max(1 << 20, limit * (len(str(ITEMS[size])) + 64)))
     makers = {

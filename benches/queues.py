@@ -1,7 +1,7 @@
 """whichever.Queue beside its rivals: between threads, between threads and tasks, between processes, all in one run.
 
 Each measurement has a fresh process; contenders take turns, round by round. How many items a contender passes is
-chosen in a first run so that a measurement takes about half a second. What does not end in time is written down.
+chosen in a first run so that a measurement takes about a quarter of a second. What does not end in time is written down.
 
     python benches/queues.py [--quick] [--only TEXT] [--rounds 3] [--out queues]
 
@@ -51,8 +51,8 @@ TARGETS: dict[str, dict[str, float]] = {
     "processes, 1 MiB": {"mp.Queue": 5, "faster-fifo": 5},
 }
 """How many times as fast as a rival the queue is to be."""
-AIM_S = 0.5
-FIRST_ITEMS = 400
+AIM_S = 0.25
+FIRST_ITEMS = 800
 MOST_ITEMS = 2_000_000
 
 
@@ -90,7 +90,7 @@ def installed(name: str) -> bool:
 def rows_of(group: str, rounds: int, *, quick: bool) -> list[dict[str, Any]]:
     """Measure all contenders of a group."""
     names = [name for name in GROUPS[group] if installed(name)]
-    amounts = {name: 2 * FIRST_ITEMS if quick else amount(group, name) for name in names}
+    amounts = {name: FIRST_ITEMS if quick else amount(group, name) for name in names}
     running = {name: partial(measure, group, name, items) for name, items in amounts.items() if items}
     found = interleave(running, rounds)
     rows = []

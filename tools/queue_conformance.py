@@ -31,8 +31,8 @@ SUITES = {"threads": "test.test_queue", "simple": "test.test_queue", "processes"
 """The suites, and the module that an interpreter must have for each."""
 WHOSE = ("ours", "standard")
 OTHERWISE = {
-    "test_queue_feeder_donot_stop_onexc": "an item that does not pickle passes by reference in one process, and raises in"
-    " `put` between processes, instead of being dropped behind the producer's back",
+    "test_queue_feeder_donot_stop_onexc": "an item that does not pickle passes by reference in one process, and"
+    " between processes raises in `put`, instead of being dropped behind the producer's back",
 }
 """Tests of what is otherwise here on purpose, with the reason."""
 

@@ -35,6 +35,7 @@ NAMES = ("Queue", "LifoQueue", "PriorityQueue")
 
 
 def ours() -> Any:
+    """Load the package whose queues are tested."""
     return importlib.import_module("whichever")
 
 
