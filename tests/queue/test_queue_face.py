@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import pickle
 import queue as standard
@@ -148,6 +149,22 @@ def test_a_comparison_that_uses_its_queue_is_refused():
 def test_only_a_plain_queue_leaves_its_process(kind):
     with pytest.raises(TypeError, match="stays in its process"):
         pickle.dumps(kind())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_queue_is_not_copied_and_does_not_become_shared_by_trying(kind, copied):
+    queue = filled(kind, 1)
+    with pytest.raises(TypeError, match="cannot be copied"):
+        copied(queue)
+    assert not queue.statistics().shared
+
+
+def test_an_immediate_shutdown_empties_a_heap():
+    queue = filled(PriorityQueue, 3, 1, 2)
+    queue.shutdown(immediate=True)
+    assert queue.empty()
+    assert list(queue) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

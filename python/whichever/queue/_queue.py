@@ -111,6 +111,15 @@ class _AnyQueue(_core.QueueCore, Generic[T]):
         of = f" of {self.maxsize}" if self.maxsize > 0 else ""
         return f"<{type(self).__name__} at {id(self):#x}: {counts['size']}{of} items{state}>"
 
+    def __copy__(self) -> Self:
+        """Refuse: what is put into a copy would reach nobody."""
+        msg = f"a {type(self).__name__} cannot be copied; hand on the queue itself"
+        raise TypeError(msg)
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        """Refuse, as `__copy__` does."""
+        return self.__copy__()
+
     def _tasks(self) -> LoopTasks:
         loop = asyncio.get_running_loop()
         tasks = self._loops.get(loop)

@@ -77,18 +77,6 @@ impl Heap {
         })
     }
 
-    /// Take everything out.
-    ///
-    /// # Errors
-    /// When memory runs out.
-    pub(super) fn drain(&self, py: Python<'_>) -> PyResult<Py<PyList>> {
-        self.locked(py, |list| {
-            let all = list.get_slice(0, list.len());
-            list.del_slice(0, list.len())?;
-            Ok(all.unbind())
-        })
-    }
-
     fn locked<'py, R>(
         &self,
         py: Python<'py>,

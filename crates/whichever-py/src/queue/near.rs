@@ -178,12 +178,15 @@ impl Near {
     /// Take nothing more, and with `immediate` give up what is there.
     ///
     /// # Errors
-    /// When memory runs out.
+    /// What a comparison raises.
     pub(super) fn close(&self, py: Python<'_>, immediate: bool) -> PyResult<Done<()>> {
         let Some((dropped, wakes)) = self.queue.close(immediate) else { return Ok(Done::Moved) };
         ring(py, wakes);
-        if immediate && let Some(heap) = &self.heap {
-            drop(heap.drain(py)?);
+        if let Some(heap) = &self.heap {
+            // As many as were given up: one whose getter is on its way stays for that.
+            for _ in 0..dropped.len() {
+                heap.pop(py)?;
+            }
         }
         drop(dropped);
         Ok(Done::Done(()))
