@@ -82,6 +82,11 @@ def nap_briefly(value):
     return value
 
 
+def raise_stop(_number):
+    msg = "enough"
+    raise StopIteration(msg)
+
+
 def invert(number):
     return 1 / number
 

@@ -1,5 +1,6 @@
 """`map`: lazy, ordered or not, given up when nobody wants the rest; and pools inside pools."""
 
+import functools
 import gc
 import itertools
 import threading
@@ -139,6 +140,38 @@ def test_an_error_of_a_task_comes_in_its_place_and_ends_the_iterator(pool):
     with pytest.raises(StopIteration):
         next(results)
     assert pool.submit(tasks.same, 1).result() == 1
+
+
+class Scaled:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, number):
+        return self.factor * number
+
+    def plus(self, number):
+        return self.factor + number
+
+
+@pytest.mark.parametrize(
+    ("called", "third"),
+    [
+        (Scaled(7), 14),
+        (Scaled(7).plus, 9),
+        (str, "2"),
+        (functools.partial(max, 5), 5),
+        ([9, 8, 7].__getitem__, 7),
+    ],
+)
+def test_whatever_can_be_called_can_be_mapped(pool, called, third):
+    assert list(pool.map(called, range(3)))[2] == third
+
+
+def test_a_task_that_raises_stop_iteration_fails(pool):
+    results = pool.map(tasks.raise_stop, [1, 2])
+    with pytest.raises(StopIteration, match="enough"):
+        next(results)
+    assert list(results) == []
 
 
 def test_an_error_of_the_iterable_comes_from_the_iterator_or_the_call(pool):

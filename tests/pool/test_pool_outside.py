@@ -153,6 +153,16 @@ def test_context_variables_travel_with_each_task_and_stay_there(make_pool):
     assert variable.get() == "unset"
 
 
+def test_tasks_of_one_batch_do_not_see_each_others_context_variables(make_pool):
+    def swap(value):
+        before = variable.get()
+        if value % 3:
+            variable.set(f"task {value}")
+        return before
+
+    assert set(make_pool(1).map(swap, range(500))) == {"unset"}
+
+
 def test_a_context_variable_that_does_not_pickle_stays_behind(make_pool):
     import threading
 

@@ -69,8 +69,9 @@ fn encode_int(int: &Bound<'_, PyInt>, code: &mut Vec<u8>) -> bool {
     let mut overflow = 0;
     // SAFETY: `int` is an int, and we are attached: the call cannot fail but by overflow, which it reports.
     let number = unsafe { ffi::PyLong_AsLongLongAndOverflow(int.as_ptr(), &raw mut overflow) };
-    code.push(INT);
-    code.extend_from_slice(&number.to_le_bytes());
+    let mut coded = [INT; 9];
+    coded[1..].copy_from_slice(&number.to_le_bytes());
+    code.extend_from_slice(&coded);
     overflow == 0
 }
 

@@ -143,8 +143,7 @@ impl PoolCore {
             context: self.context(py)?,
             limit: Limit::from_seconds(timeout)?,
         };
-        let iterator =
-            Bound::new(py, MapIterator::new(&self.shared, items.try_iter()?.into_any().unbind(), plan))?;
+        let iterator = Bound::new(py, MapIterator::new(&self.shared, items.try_iter()?.unbind(), plan))?;
         iterator.get().start(py)?;
         Ok(iterator)
     }

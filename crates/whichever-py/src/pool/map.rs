@@ -141,9 +141,17 @@ impl Run {
 }
 
 struct Source {
-    items: Option<Py<PyAny>>,
+    items: Option<Py<PyIterator>>,
     next_index: u64,
-    /// The results of a batch that are given out now: their code, how much of it was, and how many are left.
+    /// The results of a batch that are given out now; what does not load is the last one, and `rest` lies behind it.
+    loaded: std::vec::IntoIter<Py<PyAny>>,
+    failed: Option<PyErr>,
+    rest: Rest,
+}
+
+/// Results of a batch that have not been loaded.
+#[derive(Default)]
+struct Rest {
     codes: Vec<u8>,
     taken_bytes: usize,
     left: u32,
@@ -195,11 +203,23 @@ pub(crate) struct MapIterator {
 
 impl Block {
     fn new(first: u64) -> Self {
-        Self { first, body: Vec::with_capacity(1024), starts: vec![0] }
+        let mut starts = Vec::with_capacity(256);
+        starts.push(0);
+        Self { first, body: Vec::with_capacity(4096), starts }
     }
 
     fn count(&self) -> usize {
         self.starts.len() - 1
+    }
+
+    /// Put a scalar in. False when it is none, or must not be in a batch: then the block is as before.
+    fn add(&mut self, item: &Bound<'_, PyAny>) -> bool {
+        let (mut large, begin) = (Vec::new(), self.body.len());
+        if encode(item, &mut self.body, &mut large) && large.is_empty() {
+            return self.close_item();
+        }
+        self.body.truncate(begin);
+        false
     }
 
     /// Close the item whose code was just appended. False when it must not be in a batch: then it is gone again.
@@ -219,7 +239,7 @@ impl Block {
 }
 
 impl MapIterator {
-    pub(super) fn new(shared: &Arc<Shared>, items: Py<PyAny>, plan: Plan) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, items: Py<PyIterator>, plan: Plan) -> Self {
         let run = Run { ordered: plan.ordered, given_up: AtomicBool::new(false), inbox: Mutex::default() };
         Self {
             shared: Arc::clone(shared),
@@ -228,9 +248,9 @@ impl MapIterator {
             source: Mutex::new(Source {
                 items: Some(items),
                 next_index: 0,
-                codes: Vec::new(),
-                taken_bytes: 0,
-                left: 0,
+                loaded: Vec::new().into_iter(),
+                failed: None,
+                rest: Rest::default(),
             }),
         }
     }
@@ -254,13 +274,20 @@ impl MapIterator {
             if self.run.is_cancelled() {
                 return Ok(None);
             }
-            if source.left > 0 {
-                return self.next_of_batch(py, &mut source).map(Some);
+            if let Some(value) = source.loaded.next() {
+                return self.give_out(py, &mut source, Outcome::Value(value)).map(Some);
+            }
+            if let Some(error) = source.failed.take() {
+                return self.give_out_failure(py, &mut source, error).map(Some);
+            }
+            if source.rest.left > 0 {
+                self.load(py, &mut source);
+                continue;
             }
             self.refill(py, &mut source)?;
             match self.run.take() {
                 Some(Parcel { count, ended: Ended::Items(codes) }) => {
-                    (source.codes, source.taken_bytes, source.left) = (codes, 0, count);
+                    source.rest = Rest { codes, taken_bytes: 0, left: count };
                 }
                 Some(Parcel { ended, .. }) => {
                     let outcome = self.shared.decode(py, ended);
@@ -275,21 +302,27 @@ impl MapIterator {
         }
     }
 
-    /// The next result of the batch at hand.
-    fn next_of_batch(&self, py: Python<'_>, source: &mut Source) -> PyResult<Py<PyAny>> {
-        let Source { codes, taken_bytes, .. } = source;
+    /// Load the results of the batch at hand, up to the first that does not load.
+    fn load(&self, py: Python<'_>, source: &mut Source) {
+        let Rest { codes, taken_bytes, left } = &mut source.rest;
         let mut decoder = Decoder::new(codes.get(*taken_bytes..).unwrap_or_default());
-        let value = self.shared.decode_item(py, &mut decoder);
-        *taken_bytes = codes.len() - decoder.rest().len();
-        source.left -= 1;
-        let outcome = match value {
-            Ok(value) => Outcome::Value(value.unbind()),
-            Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => {
-                return self.fail(py, source, error);
+        let mut loaded = Vec::with_capacity(*left as usize);
+        while *left > 0 && source.failed.is_none() {
+            *left -= 1;
+            match self.shared.decode_item(py, &mut decoder) {
+                Ok(value) => loaded.push(value.unbind()),
+                Err(error) => source.failed = Some(error),
             }
-            Err(error) => Outcome::Error(error.into_value(py).into_any()),
-        };
-        self.give_out(py, source, outcome)
+        }
+        *taken_bytes = codes.len() - decoder.rest().len();
+        source.loaded = loaded.into_iter();
+    }
+
+    fn give_out_failure(&self, py: Python<'_>, source: &mut Source, error: PyErr) -> PyResult<Py<PyAny>> {
+        if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+            return self.fail(py, source, error);
+        }
+        self.give_out(py, source, Outcome::Error(error.into_value(py).into_any()))
     }
 
     /// What the caller gets for a task that ended so.
@@ -334,8 +367,9 @@ impl MapIterator {
 
     /// Take items and hand them in until enough are ahead.
     fn refill(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
-        let Some(items) = source.items.as_ref().map(|items| items.clone_ref(py)) else { return Ok(()) };
-        let items = items.into_bound(py);
+        let Some(mut items) = source.items.as_ref().map(|items| items.bind(py).clone()) else {
+            return Ok(());
+        };
         let (mut most, mut most_bytes) = self.room();
         let mut outstanding = self.run.outstanding();
         if self.plan.ahead == 0 && !self.plan.eager && outstanding < AHEAD_TASKS {
@@ -347,7 +381,7 @@ impl MapIterator {
         let mut block = Block::new(source.next_index);
         let mut clock = Clock::start();
         while outstanding < most && most_bytes > 0 {
-            let item = match next_item(&items) {
+            let item = match items.next() {
                 None => {
                     source.items = None;
                     break;
@@ -361,7 +395,9 @@ impl MapIterator {
             outstanding += 1;
             source.next_index += 1;
             let before = block.body.len();
-            block = self.add(py, &item, block, source.next_index);
+            if !block.add(&item) {
+                self.add_packed(py, &item, &mut block, source.next_index);
+            }
             most_bytes = most_bytes.saturating_sub(block.body.len().saturating_sub(before));
             if block.is_full() || clock.is_over(BLOCK_NS) {
                 self.send(py, block);
@@ -374,13 +410,8 @@ impl MapIterator {
         Ok(())
     }
 
-    /// Put an item into the block, or send it by itself; `next_index` is that of the item after it.
-    fn add(&self, py: Python<'_>, item: &Bound<'_, PyAny>, mut block: Block, next_index: u64) -> Block {
-        let (mut large, begin) = (Vec::new(), block.body.len());
-        if encode(item, &mut block.body, &mut large) && large.is_empty() && block.close_item() {
-            return block;
-        }
-        block.body.truncate(begin);
+    /// Put what is no scalar into the block, or send it by itself; `next_index` is that of the item after it.
+    fn add_packed(&self, py: Python<'_>, item: &Bound<'_, PyAny>, block: &mut Block, next_index: u64) {
         let packed = self.pack(py, item);
         if let Ok(packed) = &packed
             && packed.parcels.is_empty()
@@ -388,12 +419,11 @@ impl MapIterator {
         {
             encode_pickle(&packed.body, &mut block.body);
             if block.close_item() {
-                return block;
+                return;
             }
         }
-        self.send(py, block);
+        self.send(py, std::mem::replace(block, Block::new(next_index)));
         self.send_alone(py, next_index - 1, packed);
-        Block::new(next_index)
     }
 
     fn send_alone(&self, py: Python<'_>, index: u64, packed: PyResult<Packed>) {
@@ -457,7 +487,7 @@ impl MapIterator {
     /// Nobody wants what is still to come.
     fn give_up(&self, py: Python<'_>, source: &mut Source) {
         source.items = None;
-        source.left = 0;
+        (source.loaded, source.failed, source.rest) = (Vec::new().into_iter(), None, Rest::default());
         if self.run.given_up.swap(true, Ordering::Relaxed) || self.shared.is_foreign() {
             return;
         }
@@ -472,14 +502,6 @@ impl MapIterator {
             crew.forget(self.plan.number);
         });
         self.shared.act(py, effects);
-    }
-}
-
-/// The next item, with which the iterator's own errors come too.
-fn next_item<'py>(items: &Bound<'py, PyAny>) -> Option<PyResult<Bound<'py, PyAny>>> {
-    match items.cast::<PyIterator>() {
-        Ok(iterator) => iterator.clone().next(),
-        Err(error) => Some(Err(error.into())),
     }
 }
 

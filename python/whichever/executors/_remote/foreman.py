@@ -28,7 +28,7 @@ from .output import flush_streams
 from .pool_worker import leave, run_worker
 
 PACKET = struct.Struct("<cxxxiqqq")
-_LATER = ("cloudpickle",)  # what most workers need, but the first of a program need not wait for
+_LATER = ("cloudpickle", "fcntl")  # what most workers need, but the first of a program need not wait for
 PACKET_BYTES = 64 * 1024  # at most, for a list of modules
 GRACE_SECONDS = 2.0  # for workers to leave by themselves: exit handlers, threads that tasks left behind
 IDLE_SECONDS = 30.0  # a worker without a configuration waits so long for one

@@ -14,7 +14,7 @@ use whichever_sys::monotonic_ns;
 
 use super::super::codec::{Decoder, encode, encode_pickle};
 use super::super::memory::Exported;
-use super::{Arguments, Call, Life, Loaded, TRAY_BYTES, WAKE_NS, WorkerCore, function_of};
+use super::{Call, Life, Loaded, TRAY_BYTES, WAKE_NS, WorkerCore, function_of};
 
 /// How long tasks of a batch run between two looks at the clock and at what was taken back.
 const LEASE_NS: u64 = 20_000;
@@ -85,6 +85,7 @@ impl WorkerCore {
     fn run_items(&self, py: Python<'_>, life: &mut Life<'_>, job: &BatchJob, progress: &mut Progress<'_>) {
         let mut items = Decoder::new(&job.items);
         let function = function_for(py, life, job.number);
+        let mut entered = None;
         while progress.position < progress.end {
             let may_start = if progress.position > progress.leased {
                 self.renew(py, life, progress)
@@ -95,9 +96,16 @@ impl WorkerCore {
             if !may_start {
                 return;
             }
-            let call = prepare_item(life, job, &function, &mut items);
-            let (result, kind) = match call {
-                Ok(call) => (call.run(py, life), ReplyKind::Raised),
+            let (result, kind) = match prepare_item(life, job, &function, &mut items) {
+                Ok(Prepared::Single(function, item)) => {
+                    let renewed = life.contexts.renew(py, entered.take());
+                    let called = renewed.and_then(|context| {
+                        entered = context;
+                        life.caller.call(function, item)
+                    });
+                    (called, ReplyKind::Raised)
+                }
+                Ok(Prepared::Call(call)) => (call.run(py, life), ReplyKind::Raised),
                 Err(error) => (Err(error), ReplyKind::Unloadable),
             };
             life.leave_if_forked(py, result.as_ref().err());
@@ -235,29 +243,35 @@ fn encode_result(
     Ok(Some((ReplyKind::Pickled, buffers)))
 }
 
-/// The next task of a batch, ready to run.
-fn prepare_item<'py>(
+/// A task of a batch, ready to run.
+enum Prepared<'a, 'py> {
+    /// In the context that its batch has entered.
+    Single(&'a Bound<'py, PyAny>, Bound<'py, PyAny>),
+    /// In a context of its own.
+    Call(Call<'py>),
+}
+
+/// The next task of a batch.
+fn prepare_item<'a, 'py>(
     life: &Life<'py>,
     job: &BatchJob,
-    function: &PyResult<Bound<'py, PyAny>>,
+    function: &'a PyResult<Bound<'py, PyAny>>,
     items: &mut Decoder<'_>,
-) -> PyResult<Call<'py>> {
+) -> PyResult<Prepared<'a, 'py>> {
     let py = life.hooks.py();
-    let args = match items.next_pickle()? {
-        Some(pickle) => Arguments::Pickled(PyBytes::new(py, pickle), PyList::empty(py)),
-        None => {
-            let mut nothing = || Err(pyo3::exceptions::PyValueError::new_err("a message lacks a buffer"));
-            let item = items.next(py, &mut nothing)?;
-            Arguments::Plain(if job.single { PyTuple::new(py, [item])? } else { item.cast_into()? })
-        }
-    };
-    let function = function.as_ref().map_err(|error| error.clone_ref(py))?.clone();
-    match args {
-        Arguments::Plain(args) => Ok(Call { function, args, kwargs: None, context: job.context.clone() }),
-        Arguments::Pickled(blob, buffers) => {
-            function_of(py, life, Some(function), (&blob, &buffers), &job.context)
-        }
+    let known = || function.as_ref().map_err(|error| error.clone_ref(py));
+    if let Some(pickle) = items.next_pickle()? {
+        let packed = (&PyBytes::new(py, pickle), &PyList::empty(py));
+        return function_of(py, life, Some(known()?.clone()), packed, &job.context).map(Prepared::Call);
     }
+    let mut nothing = || Err(pyo3::exceptions::PyValueError::new_err("a message lacks a buffer"));
+    let item = items.next(py, &mut nothing)?; // taken even if there is no function: the next one lies behind it
+    let function = known()?;
+    if job.single && job.context.is_empty() {
+        return Ok(Prepared::Single(function, item));
+    }
+    let args = if job.single { PyTuple::new(py, [item])? } else { item.cast_into()? };
+    Ok(Prepared::Call(Call { function: function.clone(), args, kwargs: None, context: job.context.clone() }))
 }
 
 /// The batch's function, or why there is none.

@@ -15,7 +15,15 @@ type Switch = unsafe extern "C" fn(*mut PyObject) -> c_int;
 /// Makes contexts in which tasks run.
 pub(super) struct Contexts {
     base: Py<PyAny>,
+    /// Whether `base` has no variable: then a context that has none after a task is as good as a new one.
+    empty: bool,
     functions: Option<Functions>,
+}
+
+/// A context that is entered until this is dropped.
+pub(super) struct Entered<'py> {
+    context: Bound<'py, PyAny>,
+    functions: Functions,
 }
 
 #[derive(Clone, Copy)]
@@ -28,13 +36,20 @@ struct Functions {
 impl Contexts {
     /// Contexts that begin as the present one is.
     pub(super) fn new(py: Python<'_>) -> PyResult<Self> {
-        let base = py.import("contextvars")?.call_method0("copy_context")?.unbind();
-        Ok(Self { base, functions: Functions::find() })
+        let base = py.import("contextvars")?.call_method0("copy_context")?;
+        let empty = base.len()? == 0;
+        Ok(Self { base: base.unbind(), empty, functions: Functions::find() })
     }
 
     /// Do `run` in a context of its own.
     pub(super) fn within<R>(&self, py: Python<'_>, run: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
-        let Some(functions) = self.functions else { return run() };
+        let _entered = self.enter(py)?;
+        run()
+    }
+
+    /// Enter a new context. None where the interpreter does not offer it.
+    pub(super) fn enter<'py>(&self, py: Python<'py>) -> PyResult<Option<Entered<'py>>> {
+        let Some(functions) = self.functions else { return Ok(None) };
         // SAFETY: 1. the function is `PyContext_Copy`, and `base` is a context.
         //         2. we are attached.
         let copied = unsafe { (functions.copy)(self.base.as_ptr()) };
@@ -45,12 +60,33 @@ impl Contexts {
         if unsafe { (functions.enter)(context.as_ptr()) } != 0 {
             return Err(PyErr::fetch(py));
         }
-        let result = run();
-        // SAFETY: as for the enter; an error means that the task left another context entered, which is then its own.
-        if unsafe { (functions.exit)(context.as_ptr()) } != 0 {
-            drop(PyErr::take(py));
+        Ok(Some(Entered { context, functions }))
+    }
+
+    /// Have a context that no task has set anything in: this one, or a new one in its place.
+    pub(super) fn renew<'py>(
+        &self,
+        py: Python<'py>,
+        entered: Option<Entered<'py>>,
+    ) -> PyResult<Option<Entered<'py>>> {
+        match entered {
+            Some(entered) if self.empty && entered.context.len()? == 0 => Ok(Some(entered)),
+            other => {
+                drop(other);
+                self.enter(py)
+            }
         }
-        result
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        // SAFETY: 1. the function is `PyContext_Exit`, and the context the one that we entered.
+        //         2. we are attached.
+        if unsafe { (self.functions.exit)(self.context.as_ptr()) } != 0 {
+            // The task left another context entered, which is then its own.
+            drop(PyErr::take(self.context.py()));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `_core.WorkerCore`: the worker's side. Takes requests, runs tasks, sends what they leave.
 
 mod batch;
+mod calling;
 mod context;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use whichever_ring::{
 use whichever_sys::{SharedFile, monotonic_ns, resident_bytes};
 
 use self::batch::{BatchJob, Pace};
+use self::calling::Caller;
 use self::context::Contexts;
 use super::codec::{Decoder, encode};
 use super::memory::{Exported, Slab, read_bytes};
@@ -94,6 +96,7 @@ struct Life<'py> {
     forks: u32,
     pace: Pace,
     contexts: Contexts,
+    caller: Caller,
 }
 
 #[pymethods]
@@ -133,6 +136,7 @@ impl WorkerCore {
             forks: forks(),
             pace: Pace::default(),
             contexts: Contexts::new(py)?,
+            caller: Caller::find(),
         };
         let mut spin = Spin::new();
         loop {
