@@ -1,7 +1,7 @@
 """whichever.Queue beside its rivals: between threads, between threads and tasks, between processes, all in one run.
 
 Each measurement has a fresh process; contenders take turns, round by round. How many items a contender passes is
-chosen in a first run so that a measurement takes about a quarter of a second. What does not end in time is written down.
+chosen in first runs so that a measurement takes about a quarter of a second. What does not end in time is said.
 
     python benches/queues.py [--quick] [--only TEXT] [--rounds 3] [--out queues]
 
