@@ -1,6 +1,7 @@
 """Hold the queues against CPython's own tests of its queues, those of threads, of processes and of asyncio.
 
-    queue_conformance.py [--suite NAME ...] [--python PATH ... | --every-python] [--out NAME | --no-file]
+    queue_conformance.py [--suite NAME ...] [--python PATH ... | --every-python [--version 3.X ...]]
+                         [--out NAME | --no-file]
 
 ``queue_tests.py`` says which tests these are and how they get our classes; a new process goes on after each test that
 is not ok. Tests that read private names are counted apart. Beside ours stand the standard classes, run in the same
@@ -59,7 +60,7 @@ def interpreters(options: argparse.Namespace) -> dict[str, Path]:
         chosen = options.python or [Path(sys.executable)]
         return {pythons.version_of(path) or str(path): path for path in chosen}
     found = {}
-    for version in pythons.VERSIONS:
+    for version in options.version or pythons.VERSIONS:
         base = pythons.find(version)
         if base and has_module(base, "test.test_queue"):
             found[version] = test_all.environment(version, base)
@@ -92,6 +93,7 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--suite", action="append", choices=list(SUITES))
     parser.add_argument("--python", action="append", type=Path, help="default: this interpreter")
     parser.add_argument("--every-python", action="store_true", help="install into and use all that are found")
+    parser.add_argument("--version", action="append", help="one of those that --every-python would use")
     parser.add_argument("--bound", type=float, default=60.0, help="seconds for one test")
     parser.add_argument("--out", default="conformance_queue", help="name of the result file")
     parser.add_argument("--no-file", action="store_true", help="only print")
