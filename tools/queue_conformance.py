@@ -34,6 +34,7 @@ WHOSE = ("ours", "standard")
 OTHERWISE = {
     "test_queue_feeder_donot_stop_onexc": "an item that does not pickle passes by reference in one process, and"
     " between processes raises in `put`, instead of being dropped behind the producer's back",
+    "test_generic_alias": "`Queue[int]` is an alias of `typing`, so that type checkers know its items",
 }
 """Tests of what is otherwise here on purpose, with the reason."""
 

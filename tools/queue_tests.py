@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import importlib
 import inspect
+import multiprocessing
 import os
 import queue
 import re
@@ -82,6 +83,8 @@ def simple(which: str) -> list[type]:
 
 def processes(which: str) -> list[type]:
     """Give the test class of process queues."""
+    # The test class exists in this process alone, so a child has to be a copy of it.
+    multiprocessing.set_start_method("fork")
     tests = importlib.import_module("test._test_multiprocessing")
     if which == "standard":
         return [type("TestQueue", (tests._TestQueue, tests.ProcessesMixin, unittest.TestCase), {})]  # noqa: SLF001

@@ -142,6 +142,8 @@ struct Inner<T, B> {
     reserved: usize,
     unfinished: u64,
     phase: Phase,
+    /// It was closed and emptied: a promised place is worth nothing any more.
+    emptied: bool,
     for_item: Line<B>,
     for_place: Line<B>,
     for_end: Line<B>,
@@ -218,6 +220,7 @@ impl<T, B> Queue<T, B> {
                 reserved: 0,
                 unfinished: 0,
                 phase: Phase::Open,
+                emptied: false,
                 for_item: Line::new(),
                 for_place: Line::new(),
                 for_end: Line::new(),
@@ -330,11 +333,17 @@ impl<T, B> Queue<T, B> {
     }
 
     /// Put an item into a reserved place. It goes in even if the queue was closed meanwhile: the place was promised.
-    pub fn put_reserved(&self, item: T) -> Wakes<B> {
+    ///
+    /// # Errors
+    /// The item, when the queue was closed and emptied meanwhile. The place is given back.
+    pub fn put_reserved(&self, item: T) -> Result<Wakes<B>, (T, Wakes<B>)> {
         let mut inner = self.lock();
         inner.reserved = inner.reserved.saturating_sub(1);
+        if inner.emptied {
+            return Err((item, inner.tell_of_the_end()));
+        }
         let wakes = inner.push(item);
-        wakes.and(inner.tell_of_the_end())
+        Ok(wakes.and(inner.tell_of_the_end()))
     }
 
     /// Give a reserved place back.
@@ -418,6 +427,7 @@ impl<T, B> Queue<T, B> {
             return None;
         }
         inner.phase = Phase::Closed;
+        inner.emptied |= immediate;
         let dropped = if immediate { std::mem::take(&mut inner.items) } else { VecDeque::new() };
         let items = u64::try_from(dropped.len()).unwrap_or(u64::MAX);
         inner.unfinished = inner.unfinished.saturating_sub(items);

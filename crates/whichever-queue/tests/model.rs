@@ -46,6 +46,7 @@ struct Model {
     reserved: usize,
     unfinished: u64,
     closed: bool,
+    emptied: bool,
 }
 
 impl Model {
@@ -81,6 +82,7 @@ impl Model {
 
     fn close(&mut self, immediate: bool) -> Vec<u32> {
         self.closed = true;
+        self.emptied |= immediate;
         if !immediate {
             return Vec::new();
         }
@@ -126,8 +128,12 @@ impl Pair {
             Step::Reserve => self.reserve(),
             Step::PutReserved if self.model.reserved > 0 => {
                 self.model.reserved -= 1;
-                self.model.push(item);
-                self.queue.put_reserved(item).fire().collect()
+                let put = self.queue.put_reserved(item);
+                assert_eq!(put.is_err(), self.model.emptied);
+                if !self.model.emptied {
+                    self.model.push(item);
+                }
+                put.unwrap_or_else(|(_, wakes)| wakes).fire().collect()
             }
             Step::GiveBack if self.model.reserved > 0 => {
                 self.model.reserved -= 1;
@@ -235,6 +241,7 @@ proptest! {
             reserved: 0,
             unfinished: 0,
             closed: false,
+            emptied: false,
         };
         let queue = Queue::new(order, NonZeroUsize::new(limit));
         let mut pair = Pair { queue, model, next: 0, watching: Vec::new() };

@@ -77,7 +77,16 @@ impl Near {
             ring(py, self.queue.give_back());
             return Err(error);
         }
-        rung(py, self.queue.put_reserved(py.None()))
+        match self.queue.put_reserved(py.None()) {
+            Ok(wakes) => rung(py, wakes),
+            Err((_, wakes)) => {
+                ring(py, wakes);
+                if let Some(heap) = &self.heap {
+                    heap.pop(py)?;
+                }
+                Err(closed_to_put())
+            }
+        }
     }
 
     fn reserve(&self, py: Python<'_>, patience: Patience) -> PyResult<Done<()>> {
