@@ -37,7 +37,7 @@ help:
 	@echo 'make lint      every gate: fmt, clippy, ruff, mypy, stubtest, import layers, sizes, tables'
 	@echo 'make bench     accuracy, regret and price into benches/results, and the tables made of them'
 	@echo 'make bench-rivals  the process pool and the queue beside their rivals, which go into $(RIVALS); ARGS=--quick for a look'
-	@echo 'make conformance   CPython'"'"'s own tests of process pools and queues, under every CPython that has them'
+	@echo 'make conformance   CPython'"'"'s own tests of pools, futures and queues, under every CPython that has them'
 	@echo 'make soak      the process pool hard and long: killed workers, 10 000 pools, ten million tasks'
 	@echo 'make stress    queues hard and long: ten minutes of timeouts, cancellations, closings and killed processes'
 	@echo 'make pythons   fetch CPython $(VERSIONS) into .pythons, for make test-all'
@@ -71,7 +71,7 @@ endif
 # Loom replaces the atomics, so everything is built anew: in a folder of its own.
 test-loom: build
 	@$(SAY) 'loom' env RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target-loom \
-	  cargo test -p whichever-ring -p whichever-queue --release --test loom --locked --quiet
+	  cargo test -p whichever-ring -p whichever-sync -p whichever-queue --release --test loom --locked --quiet
 
 test-python: build
 	@$(BIN)/python -m pytest $(ARGS)
@@ -124,6 +124,7 @@ bench-rivals:
 
 conformance: build
 	@$(BIN)/python tools/conformance.py --every-python $(ARGS)
+	@$(BIN)/python tools/conformance.py --every-python --threads $(ARGS)
 	@$(BIN)/python tools/queue_conformance.py --every-python
 	@$(MAKE) --no-print-directory tables
 

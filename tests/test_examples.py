@@ -91,3 +91,14 @@ def test_every_example_has_a_test():
     names = sorted(path.stem for path in FOLDER.glob("*.py"))
     assert names
     assert [name for name in names if f'output_of("{name}"' not in text] == []
+
+
+def test_pools_gives_the_same_on_each_and_closes_what_coroutines_share(tmp_path):
+    lines = output_of("pools", tmp_path).splitlines()
+    assert lines == [
+        "SerialPool: [7, 9, 10, 12]",
+        "ProcessPool: [7, 9, 10, 12]",
+        "opened",
+        "500 answers; cancelled: True",
+        "closed",
+    ]

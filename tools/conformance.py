@@ -1,15 +1,16 @@
-"""Hold a process pool against CPython's own tests of ``ProcessPoolExecutor``, start method by start method.
+"""Hold our pools and futures against CPython's own tests of the standard ones.
 
-    conformance.py [--executor MODULE:CLASS ...] [--start-method NAME ...] [--python PATH ... | --every-python]
-                   [--only TEXT] [--bound SECONDS] [--out NAME | --no-file]
+    conformance.py [--threads] [--executor MODULE:CLASS ...] [--start-method NAME ...]
+                   [--python PATH ... | --every-python] [--only TEXT] [--bound SECONDS] [--out NAME | --no-file]
 
 The tests run in processes of their own (``cpython_tests.py`` says how), a new one after each test that is not ok,
 so that neither a hang nor a crash ends the run. Each class is tested on the standard library's three start
-methods, and on ``default``: as the class starts its workers when it is not told how. Tests that read private names
-are counted apart (``white_box.py`` says which and why). Beside the class stands the standard one, run in the
-same minutes.
+methods, and on ``default``: as the class starts its workers when it is not told how. With ``--threads`` the thread
+pool is tested instead, and the future by itself; ``start_method`` says ``threads`` or ``future`` then. Tests that
+read private names are counted apart (``white_box.py`` says which and why). Beside the class stands the standard one,
+run in the same minutes.
 
-The exit code is 1 when a black-box test of the first class is not ok.
+The exit code is 1 when a black-box test of the first class (of ours, with ``--threads``) is not ok.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ from benches._result import write_result
 CHILD = Path(__file__).resolve().with_name("cpython_tests.py")
 STANDARD = "concurrent.futures:ProcessPoolExecutor"
 EXECUTORS = ("whichever:ProcessPool", STANDARD)
+THREADS = {
+    "threads": ("whichever:ThreadPool", "concurrent.futures:ThreadPoolExecutor"),
+    "future": ("whichever:Future", "concurrent.futures:Future"),
+}
+"""What is tested with ``--threads``, by the word that stands for the start method."""
 START_METHODS = ("default", "fork", "forkserver", "spawn")
 LACKS = {STANDARD: {"default"}, "loky:ProcessPoolExecutor": {"fork", "forkserver", "spawn"}}
 """Start methods a class is not tested on: the standard class's default is one of the others, and loky takes no
@@ -223,6 +229,13 @@ def interpreters(options: argparse.Namespace) -> dict[str, Path]:
     return chosen
 
 
+def subjects(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Give the classes to test, each with a start method or the word that stands for it."""
+    if options.threads:
+        return [(executor, way) for way, executors in THREADS.items() for executor in executors]
+    return [(executor, way) for executor in options.executor for way in start_methods(options, executor)]
+
+
 def start_methods(options: argparse.Namespace, executor: str) -> list[str]:
     """Give the start methods to test a class on."""
     wanted = options.start_method or START_METHODS
@@ -234,20 +247,19 @@ def hold(options: argparse.Namespace, found: dict[str, Path]) -> dict[str, list[
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
     for version, python in found.items():
-        for executor in options.executor:
-            for start_method in start_methods(options, executor):
-                subject = Subject(executor, start_method, python)
-                try:
-                    ended = Run(subject, options.bound, options.only).finish()
-                except NotTestedError as reason:
-                    print(f"{version} {executor} {start_method}: not tested: {reason}", flush=True)
-                    continue
-                rows.append(summary(version, subject, ended))
-                failed += failures(version, subject, ended)
-                print(*rows[-1].values(), sep="  ", flush=True)
-                for row in failures(version, subject, ended):
-                    kind = f"white box, reads {row['reads']}" if row["reads"] else "black box"
-                    print(f"    {row['outcome']}: {row['test']} ({kind}): {row['why']}", flush=True)
+        for executor, start_method in subjects(options):
+            subject = Subject(executor, start_method, python)
+            try:
+                ended = Run(subject, options.bound, options.only).finish()
+            except NotTestedError as reason:
+                print(f"{version} {executor} {start_method}: not tested: {reason}", flush=True)
+                continue
+            rows.append(summary(version, subject, ended))
+            failed += failures(version, subject, ended)
+            print(*rows[-1].values(), sep="  ", flush=True)
+            for row in failures(version, subject, ended):
+                kind = f"white box, reads {row['reads']}" if row["reads"] else "black box"
+                print(f"    {row['outcome']}: {row['test']} ({kind}): {row['why']}", flush=True)
     return {"rows": rows, "failures": failed}
 
 
@@ -256,16 +268,18 @@ def asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--threads", action="store_true", help="thread pools and futures")
     parser.add_argument("--executor", action="append", metavar="MODULE:CLASS")
     parser.add_argument("--start-method", action="append", choices=START_METHODS)
     parser.add_argument("--python", action="append", type=Path, help="default: this interpreter")
     parser.add_argument("--every-python", action="store_true", help="install into and use all that are found")
     parser.add_argument("--only", default="", help="part of the names of the tests to run")
     parser.add_argument("--bound", type=float, default=BOUND_S, help="seconds for one test")
-    parser.add_argument("--out", default="conformance_process_pool", help="name of the result file")
+    parser.add_argument("--out", help="name of the result file")
     parser.add_argument("--no-file", action="store_true", help="only print")
     options = parser.parse_args()
     options.executor = options.executor or list(EXECUTORS)
+    options.out = options.out or f"conformance_{'thread' if options.threads else 'process'}_pool"
     return options
 
 
@@ -281,7 +295,8 @@ def main() -> int:
         return 2
     if not options.no_file:
         print(write_result(options.out, results))
-    ours = [row for row in results["failures"] if row["executor"] == options.executor[0]]
+    tested = [ours for ours, _ in THREADS.values()] if options.threads else options.executor[:1]
+    ours = [row for row in results["failures"] if row["executor"] in tested]
     return int(any(not row["reads"] for row in ours))
 
 

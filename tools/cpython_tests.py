@@ -1,11 +1,12 @@
-"""Run CPython's own tests of process pools in this process, on any Executor class.
+"""Run CPython's own tests of pools and futures in this process, on any class.
 
     cpython_tests.py MODULE:CLASS START_METHOD EVENTS [--from INDEX] [--only TEXT] [--bound SECONDS]
 
 Each test class of ``test.test_concurrent_futures`` reads ``futures.ProcessPoolExecutor`` when it is defined. So the
 class under test is put there first, and into the ``python -c`` children of the tests as well. The start method
 ``default`` runs the tests written for spawn without their ``mp_context`` argument: on whatever the class starts
-its workers with when nobody says.
+its workers with when nobody says. Two more words stand where a start method does: ``threads`` runs the tests of
+thread pools, and ``future`` those of futures.
 
 What happens goes into the file EVENTS, one JSON object a line: the plan, then a line as each test begins and one
 as it ends. Nothing goes by pipe, since a leftover worker would hold the pipe open. A test that runs past its bound
@@ -37,15 +38,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PACKAGE = "test.test_concurrent_futures"
-MODULES = (
-    "test_process_pool",
-    "test_as_completed",
-    "test_wait",
-    "test_init",
-    "test_shutdown",
-    "test_deadlock",
-)
-STOCK = "ProcessPoolExecutor"
+COMMON = ("test_as_completed", "test_wait", "test_init", "test_shutdown")
+PROCESSES = ("test_process_pool", *COMMON, "test_deadlock")
+MODULES = {"threads": ("test_thread_pool", *COMMON), "future": ("test_future",)}
+"""The modules to look in, where it is not `PROCESSES`."""
+STOCK = {"threads": "ThreadPoolExecutor", "future": "Future"}
+"""The standard class that is replaced, where it is not the process pool."""
 WRITTEN_FOR = {"default": "spawn"}
 """Whose copy of the tests is run, where it is not the start method's own."""
 OUTCOMES = ("ok", "skip", "fail", "error")
@@ -60,7 +58,10 @@ def install(spec: str, start_method: str) -> None:
     pool = getattr(importlib.import_module(module), name)
     if start_method == "default":
         pool = without_context(pool)
-    setattr(futures, STOCK, pool)
+    setattr(futures, STOCK.get(start_method, "ProcessPoolExecutor"), pool)
+    if start_method == "future":
+        base: Any = importlib.import_module("concurrent.futures._base")
+        base.Future = pool
     # The tests' child programs import it by its own name.
     setattr(futures, pool.__name__, pool)
 
@@ -100,14 +101,14 @@ def install_in_children(spec: str, start_method: str) -> None:
         setattr(script_helper, name, prefixed(getattr(script_helper, name)))
 
 
-def cases(context: str, broken: dict[str, str]) -> Iterator[type[unittest.TestCase]]:
-    """List the tests' classes that are written for the start method `context`.
+def cases(way: str, broken: dict[str, str]) -> Iterator[type[unittest.TestCase]]:
+    """List the tests' classes that are written for a start method, for threads or for futures.
 
     Args:
-        context: What the classes' ``ctx`` must be.
+        way: The start method, or the word that stands in its place.
         broken: Receives the modules that do not load on the class under test, with the reason.
     """
-    for name in MODULES:
+    for name in MODULES.get(way, PROCESSES):
         try:
             module = importlib.import_module(f"{PACKAGE}.{name}")
         except AttributeError as error:
@@ -118,9 +119,18 @@ def cases(context: str, broken: dict[str, str]) -> Iterator[type[unittest.TestCa
                 isinstance(case, type)
                 and issubclass(case, unittest.TestCase)
                 and case.__module__ == module.__name__
-                and getattr(case, "ctx", None) == context
+                and is_written_for(case, way)
             ):
                 yield case
+
+
+def is_written_for(case: type, way: str) -> bool:
+    """Say whether a class of tests is one for this start method, for threads or for futures."""
+    if way == "threads":
+        return getattr(case, "executor_type", None) is futures.ThreadPoolExecutor
+    if way == "future":
+        return True
+    return bool(getattr(case, "ctx", None) == WRITTEN_FOR.get(way, way))
 
 
 def name_of(test: Any) -> str:
@@ -210,11 +220,10 @@ def run(options: argparse.Namespace) -> None:
     install_in_children(options.executor, options.start_method)
     import white_box  # noqa: PLC0415 - the tests' child programs do without
 
-    context = WRITTEN_FOR.get(options.start_method, options.start_method)
     broken: dict[str, str] = {}
     loader = unittest.TestLoader()
     tests: list[Any] = [
-        test for case in cases(context, broken) for test in loader.loadTestsFromTestCase(case)
+        test for case in cases(options.start_method, broken) for test in loader.loadTestsFromTestCase(case)
     ]
     tests = [test for test in tests if options.only in name_of(test)]
     recorder = Recorder(options.events, options.bound)

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whichever._core import __version__
-    from whichever._types import Failure, Forecast, Ledger, PoolStatistics, QueueStatistics, TimelineSpan
+    from whichever._types import (
+        Failure,
+        Forecast,
+        Ledger,
+        PoolStatistics,
+        QueueStatistics,
+        ThreadPoolStatistics,
+        TimelineSpan,
+    )
     from whichever.advisor import Machine, Verdict, load_ipython_extension, machine, which
     from whichever.errors import (
         EngineError,
@@ -31,16 +39,26 @@ if TYPE_CHECKING:
         WhicheverError,
         WorkerDied,
     )
-    from whichever.executors import Future, ProcessPool, share
+    from whichever.executors import (
+        AsyncPool,
+        Future,
+        InterpreterPool,
+        ProcessPool,
+        SerialPool,
+        ThreadPool,
+        share,
+    )
     from whichever.meter import Meter
     from whichever.queue import LifoQueue, PriorityQueue, Queue
 
 __all__ = [
+    "AsyncPool",
     "EngineError",
     "EngineUnavailableError",
     "Failure",
     "Forecast",
     "Future",
+    "InterpreterPool",
     "Ledger",
     "LifoQueue",
     "Machine",
@@ -57,8 +75,11 @@ __all__ = [
     "QueueFull",
     "QueueStatistics",
     "RemoteError",
+    "SerialPool",
     "TaskError",
     "TaskTimeoutError",
+    "ThreadPool",
+    "ThreadPoolStatistics",
     "TimelineSpan",
     "Verdict",
     "WhicheverError",
@@ -72,7 +93,15 @@ __all__ = [
 
 _ROOMS = {
     "_core": ("__version__",),
-    "_types": ("Failure", "Forecast", "Ledger", "PoolStatistics", "QueueStatistics", "TimelineSpan"),
+    "_types": (
+        "Failure",
+        "Forecast",
+        "Ledger",
+        "PoolStatistics",
+        "QueueStatistics",
+        "ThreadPoolStatistics",
+        "TimelineSpan",
+    ),
     "advisor": ("Machine", "Verdict", "load_ipython_extension", "machine", "which"),
     "errors": (
         "EngineError",
@@ -89,7 +118,15 @@ _ROOMS = {
         "WhicheverError",
         "WorkerDied",
     ),
-    "executors": ("Future", "ProcessPool", "share"),
+    "executors": (
+        "AsyncPool",
+        "Future",
+        "InterpreterPool",
+        "ProcessPool",
+        "SerialPool",
+        "ThreadPool",
+        "share",
+    ),
     "meter": ("Meter",),
     "queue": ("LifoQueue", "PriorityQueue", "Queue"),
 }

@@ -271,3 +271,31 @@ class QueueStatistics:
     shared_bytes: int
     closed: bool
     shared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadPoolStatistics:
+    """What a thread pool has done since it was made, and what it holds now.
+
+    Attributes:
+        submitted: Tasks taken in.
+        returned: Tasks that returned.
+        raised: Tasks that raised.
+        cancelled: Tasks cancelled before they started.
+        waiting: Tasks that wait for a thread now, cancelled ones among them.
+        running: Threads that run a task now.
+        workers: Threads.
+        workers_idle: Threads that sleep.
+        held_back: Times a thread that had to take the GIL from a task left a waiting task alone: it could only have
+            queued for the GIL too.
+    """
+
+    submitted: int
+    returned: int
+    raised: int
+    cancelled: int
+    waiting: int
+    running: int
+    workers: int
+    workers_idle: int
+    held_back: int

@@ -104,7 +104,7 @@ class WorkerCore:
 
     def log(self, blob):
         if len(blob) > 32 * 1024:
-            raise ValueError
+            raise MemoryError
         self._send("log", blob)
 
     def report_failure(self, blob):

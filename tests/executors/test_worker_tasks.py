@@ -172,7 +172,7 @@ def test_a_log_record_arrives_whatever_is_attached_to_it(hire, logger):
     assert (second.msg, hasattr(second, "value")) == ("kind", False)
 
 
-def test_a_long_log_record_loses_its_middle(hire, logger):
+def test_a_log_record_that_shared_memory_has_no_room_for_loses_its_middle(hire, logger):
     hand = hire()
 
     def note():

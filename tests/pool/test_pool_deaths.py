@@ -182,10 +182,12 @@ def test_options_override_the_pools_rules_and_leave_them_alone(make_pool, tmp_pa
 def test_workers_killed_in_the_middle_of_a_map_lose_nothing_with_retries(make_pool):
     pool = make_pool(2, retries=50)
     killed = set()
-    for number, value in enumerate(pool.map(tasks.nap_briefly, range(600))):
+    # Taken in step with the results, so that there always is work for which a new worker is hired.
+    for number, value in enumerate(pool.map(tasks.nap_briefly, range(600), buffersize=20)):
         assert value == number
-        if number % 50 == 49 and (fresh := set(pool.worker_pids()) - killed):
-            killed.add(pid := fresh.pop())
+        if number % 50 == 49 and number < 550:
+            assert until(lambda: set(pool.worker_pids()) - killed)
+            killed.add(pid := (set(pool.worker_pids()) - killed).pop())
             os.kill(pid, signal.SIGKILL)
     counts = pool.statistics()
     assert counts.workers_died >= 5

@@ -244,3 +244,14 @@ def test_a_deleted_working_folder_stops_no_pool(start, tmp_path):
         print(whichever.ProcessPool(1).submit(abs, -1).result())
     """)
     assert program.finish() == ("1\n", "", 0)
+
+
+def test_a_module_of_the_working_folder_is_not_taken_for_the_standard_librarys(start, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "json.py").write_text("raise SystemExit('not this one')")
+    program = start("""
+        import os, whichever
+        os.chdir("elsewhere")
+        print(whichever.ProcessPool(1).submit(abs, -1).result())
+    """)
+    assert program.finish() == ("1\n", "", 0)

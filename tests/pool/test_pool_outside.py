@@ -103,6 +103,20 @@ def test_log_records_reach_the_callers_handlers_with_all_they_have(make_pool, ca
     assert "ValueError: inside" in second.exc_text
 
 
+def test_a_long_log_record_arrives_whole_and_in_its_place(make_pool, caplog):
+    def log():
+        logger = logging.getLogger("far.away")
+        logger.warning("before")
+        logger.warning("long %s", "text" * 100_000, extra={"table": list(range(50_000))})
+        logger.warning("after")
+
+    make_pool(1).submit(log).result()
+    before, long, after = (record for record in caplog.records if record.name == "far.away")
+    assert (before.message, after.message) == ("before", "after")
+    assert long.message == "long " + "text" * 100_000
+    assert long.table == list(range(50_000))
+
+
 def test_the_callers_levels_hold_in_workers(make_pool, caplog):
     def log():
         for name in ("", "loud", "quiet"):
@@ -235,6 +249,25 @@ def test_the_surroundings_of_the_caller_are_those_of_the_task(make_pool, tmp_pat
     assert pool.submit(os.getcwd).result() == str(tmp_path)
     assert pool.submit(os.environ.get, "SHADE").result() == "green"
     assert pool.submit(lambda: sys.argv).result() == ["program", "--word"]
+
+
+@pytest.mark.parametrize("method", [None, "forkserver"])
+def test_the_cores_and_the_umask_of_the_caller_are_those_of_workers_that_start_later(start, method):
+    program = start(f"""
+        import multiprocessing, os, whichever
+        def look():
+            os.umask(before := os.umask(0))
+            return sorted(os.sched_getaffinity(0)), before
+        def ask():
+            with whichever.ProcessPool(1, {method and f"multiprocessing.get_context({method!r})"}) as pool:
+                return pool.submit(look).result()
+        if __name__ == "__main__":
+            assert ask() == look()
+            os.umask(0o027)
+            os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+            assert ask() == look() and look()[1] == 0o027
+    """)
+    assert program.finish() == ("", "", 0)
 
 
 def test_inner_threads_are_limited_except_where_the_user_says(make_pool, monkeypatch):

@@ -16,12 +16,12 @@ ENDLESS = [tasks.spin, tasks.sleep_on, tasks.refuse_to_end, tasks.refuse_and_spi
 def test_a_task_that_runs_too_long_is_stopped(make_pool, tmp_path, task):
     pool = make_pool(1)
     begun = time.monotonic()
-    future = pool.options(timeout=0.15).submit(task, str(tmp_path / "runs"))
+    future = pool.options(timeout=0.4).submit(task, str(tmp_path / "runs"))
     after = pool.submit(tasks.same, "after")
     with pytest.raises(whichever.TaskTimeoutError) as caught:
         future.result()
     assert isinstance(caught.value, TimeoutError)
-    assert 0.1 < time.monotonic() - begun < 5
+    assert 0.4 <= time.monotonic() - begun < 10
     assert after.result() == "after"
     assert (tmp_path / "runs").exists()
     assert pool.statistics().timed_out == 1
@@ -71,7 +71,7 @@ def test_the_timeout_counts_from_the_tasks_own_start(make_pool):
 
 
 def test_the_pools_timeout_holds_in_a_map(make_pool):
-    pool = make_pool(2, timeout=0.2)
+    pool = make_pool(2, timeout=0.5)
     results = pool.map(tasks.nap, [0, 60, 0])
     assert next(results) == 0
     with pytest.raises(whichever.TaskTimeoutError):
@@ -81,7 +81,7 @@ def test_the_pools_timeout_holds_in_a_map(make_pool):
 
 def test_a_timed_out_task_is_not_retried(make_pool, tmp_path):
     pool = make_pool(1, retries=3)
-    error = pool.options(timeout=0.1).submit(tasks.refuse_and_spin, str(tmp_path / "runs")).exception()
+    error = pool.options(timeout=0.5).submit(tasks.refuse_and_spin, str(tmp_path / "runs")).exception()
     assert isinstance(error, whichever.TaskTimeoutError)
     assert len((tmp_path / "runs").read_text().splitlines()) == 1
 

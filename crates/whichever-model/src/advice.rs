@@ -4,6 +4,7 @@ use crate::{
     BlockedKind, Engine, Forecast, Question,
     forecast::{Model, to_float},
     phrase::{INNER_THREADS, bytes, crossing_seconds, inner_share, kinds, seconds, times},
+    switching::shorter_interval,
 };
 
 /// A job shorter than this, in seconds, is not worth an engine.
@@ -31,7 +32,7 @@ pub(crate) fn advice(question: &Question, model: &Model<'_>, forecasts: &[Foreca
     sentences.extend(tiny_tasks(question, model));
     sentences.extend(limit_inner_threads(question, model));
     sentences.extend(needs_asyncio(question, model, &forecasts[0]));
-    sentences.extend(shorter_switch_interval(question, model, &forecasts[0]));
+    sentences.extend(shorter_interval(question, model, &forecasts[0]));
     sentences
 }
 
@@ -121,21 +122,4 @@ impl crate::task::Task {
         let open: f64 = kinds.iter().filter_map(|kind| parts.get(kind)).sum();
         open > 0.5 * question.ledger.parts.blocked_total()
     }
-}
-
-fn shorter_switch_interval(question: &Question, model: &Model<'_>, first: &Forecast) -> Option<String> {
-    let task = &model.task;
-    let stretch = task.held / (task.releases + 1.0);
-    let convoy = first.engine == Engine::Threads
-        && question.costs.gil
-        && task.blocked > 0.2 * task.wall()
-        && task.held > 0.2 * task.wall()
-        && stretch > question.costs.switch_interval;
-    convoy.then(|| {
-        format!(
-            "Threads that come back from waiting queue up to {} behind the one that runs Python: try \
-             sys.setswitchinterval(0.0005).",
-            seconds(question.costs.switch_interval)
-        )
-    })
 }

@@ -16,6 +16,7 @@ mod phrase;
 mod question;
 mod reasons;
 mod schedule;
+mod switching;
 mod tally;
 mod task;
 mod why;

@@ -51,7 +51,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         match news.kind {
             ReplyKind::Ready => return self.welcome(index, news.position, news.number),
             ReplyKind::Say => self.words.push_back(Word::Say(news.position, news.cargo.body)),
-            ReplyKind::Log => self.words.push_back(Word::Log(news.cargo.body)),
+            ReplyKind::Log => self.words.push_back(Word::Log(news.cargo)),
             ReplyKind::Free => {
                 for offset in wire::offsets(&news.cargo.body) {
                     if self.slots[index].take_return(offset) {
@@ -97,6 +97,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         }
         // A worker that has gone past what was taken back has answered for it.
         slot.allow_after(last);
+        slot.outgrown |= news.recycle;
         if news.recycle && slot.phase == Phase::Ready {
             slot.phase = Phase::Retiring;
             self.counts.recycled += 1;
@@ -132,7 +133,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         if slot.flights.front().is_some_and(|flight| flight.position == position)
             && let Some(flight) = slot.flights.pop_front()
         {
-            slot.held -= flight.task.count() as usize;
+            slot.ungive(flight.task.count());
             // The worker has read the request: it gives the memory back, or has done so.
             self.requeue(flight.task.left_to_worker());
         }

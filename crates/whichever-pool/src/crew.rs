@@ -1,4 +1,4 @@
-//! Who runs what: tasks wait here, are handed to workers a little ahead of time, and are settled when they end.
+//! Who runs what: tasks wait here until they are handed out, and are settled here when they end.
 //!
 //! Pure but for the links: time is an argument, and what needs Python or the system is left as an [`Effect`] for whoever
 //! holds the pool. Guarantees:
@@ -7,35 +7,17 @@
 //! - a task that started is never started again, unless its worker died and it has retries left;
 //! - tasks of a dead worker that had not started go back to the front of the queue in their order.
 //!
-//! How far ahead a worker is supplied follows from how long tasks of the same function took: about
-//! [`WINDOW_NS`] of work, so that tiny tasks cost no wake-up each and long ones go one by one to whoever is free. What
-//! was handed over too early is taken back (see `steal`).
+//! The rooms beside it are parts of it: `hand_out` and `hire`, `collect` and `stop`, and `distrust`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use whichever_ring::Arena;
 
-use crate::slot::{Flight, Link, Phase, Slot};
+use crate::slot::{Link, Phase, Slot};
 use crate::statistics::Counts;
-use crate::task::{Batch, Broken, Death, Ended, Storage, Task, Ticket};
-use crate::wire::{BODY_IN_ARENA, RequestHead, RequestKind, SINGLE, Span, table_bytes};
-
-/// Work that a worker holds ahead, by the average of its tasks.
-pub(crate) const WINDOW_NS: u64 = 1_500_000;
-/// Tasks longer than this are handed out one at a time.
-const SINGLE_NS: u64 = 20_000_000;
-/// Most tasks that a worker holds.
-const WINDOW_TASKS: usize = 16 * 1024;
-/// Work that is sent in one record, by the average of its tasks: what a slow task can keep waiting unseen.
-const PIECE_NS: u64 = 250_000;
-/// Most tasks in one record.
-const PIECE_TASKS: usize = 4096;
-/// Workers that die before they are ready, one after the other, until the pool gives up.
-const START_FAILURES: u32 = 3;
-
-/// From a worker that could not be started to the next try, while others do the work.
-const ASK_AGAIN_NS: u64 = 1_000_000_000;
+use crate::task::{Broken, Cargo, Death, Ended, Parcel, Task, Ticket};
+use crate::wire::{RequestHead, RequestKind, Span};
 
 /// Limits that the user sets.
 #[derive(Clone, Debug)]
@@ -62,8 +44,8 @@ pub enum Effect<T> {
 pub enum Word<T> {
     /// A task printed this to stream 1 or 2.
     Say(u64, Vec<u8>),
-    /// A task logged this.
-    Log(Vec<u8>),
+    /// A task logged this; the body is its pickled record.
+    Log(Cargo),
     /// A task ended so; to be given back to `told`.
     Settle(Task<T>, Ended),
 }
@@ -74,19 +56,22 @@ pub struct Work<T> {
     pub effects: VecDeque<Effect<T>>,
     /// In this order. When there are any, nobody else gets some before `told` was called.
     pub words: VecDeque<Word<T>>,
+    /// What ended tasks held of the caller's memory. To be dropped without the pool's lock: its end may run code of the
+    /// user's, which may use the pool.
+    pub remains: Vec<Parcel>,
 }
 
 impl<T> Work<T> {
     /// Nothing.
     #[must_use]
     pub fn none() -> Self {
-        Self { effects: VecDeque::new(), words: VecDeque::new() }
+        Self { effects: VecDeque::new(), words: VecDeque::new(), remains: Vec::new() }
     }
 
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.effects.is_empty() && self.words.is_empty()
+        self.effects.is_empty() && self.words.is_empty() && self.remains.is_empty()
     }
 }
 
@@ -116,13 +101,14 @@ pub struct Crew<T, L> {
     pub(crate) hiring: usize,
     pub(crate) start_failures: u32,
     /// A worker could not be started: no more are asked for while others are there.
-    refused: bool,
+    pub(crate) refused: bool,
     /// When they are asked for again; 0 until that is known.
-    ask_again_ns: u64,
+    pub(crate) ask_again_ns: u64,
     /// Tasks that someone else copies into the arena now.
     pub(crate) loading: usize,
     pub(crate) effects: VecDeque<Effect<T>>,
     pub(crate) words: VecDeque<Word<T>>,
+    remains: Vec<Parcel>,
     /// Somebody delivers words now.
     telling: bool,
     pub(crate) broken: Option<Arc<Broken>>,
@@ -153,6 +139,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             loading: 0,
             effects: VecDeque::new(),
             words: VecDeque::new(),
+            remains: Vec::new(),
             telling: false,
             broken: None,
             settled: false,
@@ -205,217 +192,6 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         }
     }
 
-    /// Hand waiting tasks to workers that have room; ask for workers where there are too few.
-    ///
-    /// Returns a task whose buffers must first be copied into the arena: do that without the lock, then call `loaded`.
-    pub fn hand_out(&mut self) -> Option<Task<T>> {
-        let mut unloaded = None;
-        while let Some(task) = self.pending.front() {
-            if task.ticket.is_cancelled() {
-                self.drop_front();
-                continue;
-            }
-            let window = self.window(task.function);
-            let Some(index) = self.roomiest(window) else { break };
-            let Some(task) = self.take_piece(index, window) else { break };
-            if task.wants_loading() {
-                self.loading += 1;
-                unloaded = Some(task);
-                break;
-            }
-            if let Err(task) = self.hand_over(index, task) {
-                self.pending.push_front(task);
-                break;
-            }
-        }
-        self.hire_more();
-        for slot in &mut self.slots {
-            slot.wake();
-        }
-        unloaded
-    }
-
-    /// Take a task back that `hand_out` gave away to be loaded.
-    pub fn loaded(&mut self, task: Task<T>, result: Result<(), String>) {
-        self.loading -= 1;
-        match (result, &self.broken) {
-            (_, Some(broken)) => {
-                let broken = Arc::clone(broken);
-                self.settle(task, Ended::Broken(broken));
-            }
-            (Ok(()), None) => self.pending.push_front(task),
-            (Err(reason), None) => self.settle(task, Ended::TooLarge(reason)),
-        }
-    }
-
-    fn drop_front(&mut self) {
-        if let Some(task) = self.pending.pop_front() {
-            self.settle(task, Ended::Dropped);
-        }
-    }
-
-    /// The first waiting task, or as much of a waiting batch as this worker should have at once.
-    fn take_piece(&mut self, index: usize, window: usize) -> Option<Task<T>> {
-        let (average_ns, at_least) = self.habit(self.pending.front()?.function);
-        let slot = &self.slots[index];
-        let front = self.pending.front_mut()?;
-        let most = self.limits.tasks_per_worker.map_or(u64::MAX, |most| most.saturating_sub(slot.given));
-        let piece = if front.timeout_ns > 0 { 1 } else { piece_for(average_ns).max(at_least) };
-        let piece = piece.min(window.saturating_sub(slot.held)).max(1) as u64;
-        let piece = u32::try_from(piece.min(most).max(1)).unwrap_or(u32::MAX);
-        if front.count() > piece { front.split_front(piece) } else { self.pending.pop_front() }
-    }
-
-    /// How many tasks of this function a worker may hold.
-    fn window(&self, number: u32) -> usize {
-        let (average_ns, at_least) = self.habit(number);
-        window_for(average_ns).max(at_least)
-    }
-
-    /// How long tasks of this function take on average, and how many of them a worker may always hold.
-    fn habit(&self, number: u32) -> (u64, usize) {
-        match self.functions.get(&number) {
-            Some(function) => (function.average_ns, function.at_least),
-            None => (self.loose_ns, 1),
-        }
-    }
-
-    /// The worker with the fewest tasks among those that have room.
-    fn roomiest(&self, window: usize) -> Option<usize> {
-        let candidates = self.slots.iter().enumerate().filter(|(_, slot)| slot.has_room(window));
-        candidates.min_by_key(|(_, slot)| slot.held).map(|(index, _)| index)
-    }
-
-    /// Gives the task back when the worker's ring is full.
-    #[expect(clippy::result_large_err, reason = "a task moves either way")]
-    fn hand_over(&mut self, index: usize, task: Task<T>) -> Result<(), Task<T>> {
-        let slot = &mut self.slots[index];
-        let freed = slot.storage.take_freed();
-        if !freed.is_empty() {
-            let body: Vec<u8> = freed.iter().flat_map(|offset| offset.to_le_bytes()).collect();
-            for chunk in body.chunks(crate::wire::INLINE_BYTES) {
-                // Lost only if the ring is full: then the range stays taken until the worker ends.
-                let _kept = slot.push(&[&RequestHead::control(RequestKind::Free, 0).to_bytes(), chunk]);
-            }
-        }
-        if task.function != 0 && !slot.known.contains(&task.function) {
-            if !introduce(slot, task.function, self.functions.get(&task.function)) {
-                return Err(task);
-            }
-            slot.known.insert(task.function);
-        }
-        let position = slot.next_position;
-        if !send(slot, position, &task) {
-            return Err(task);
-        }
-        let count = task.count();
-        slot.next_position += u64::from(count);
-        slot.given += u64::from(count);
-        slot.held += count as usize;
-        slot.lend(&task);
-        task.ticket.place(Some((slot.token, position)));
-        slot.flights.push_back(Flight { position, task, kill_at_ns: 0 });
-        if self.limits.tasks_per_worker.is_some_and(|most| slot.given >= most) {
-            slot.phase = Phase::Retiring;
-        }
-        Ok(())
-    }
-
-    /// Ask for workers while tasks wait that nobody idle could take.
-    fn hire_more(&mut self) {
-        if self.broken.is_some() {
-            return;
-        }
-        let coming = self.hiring + self.slots.iter().filter(|slot| slot.phase == Phase::Hired).count();
-        let alive = self.hiring + self.slots.iter().filter(|slot| slot.phase != Phase::Leaving).count();
-        if self.refused && (alive > 0 || self.pending.is_empty()) {
-            return;
-        }
-        let waiting = self.waiting(self.limits.workers);
-        let wanted = waiting.saturating_sub(coming).min(self.limits.workers.saturating_sub(alive));
-        for _ in 0..wanted {
-            self.hiring += 1;
-            self.effects.push_back(Effect::Hire);
-        }
-    }
-
-    /// How many tasks wait, counted up to `most`.
-    fn waiting(&self, most: usize) -> usize {
-        let mut waiting = self.loading;
-        for task in &self.pending {
-            if waiting >= most {
-                break;
-            }
-            waiting += task.count() as usize;
-        }
-        waiting
-    }
-
-    /// Start as many workers as the limits allow, tasks or not.
-    pub fn hire_all(&mut self) {
-        let alive = self.hiring + self.slots.iter().filter(|slot| slot.phase != Phase::Leaving).count();
-        for _ in alive..self.limits.workers {
-            self.hiring += 1;
-            self.effects.push_back(Effect::Hire);
-        }
-    }
-
-    /// A worker that was asked for is on its way.
-    pub fn seat(&mut self, token: u64, link: L, storage: Arc<Storage>) {
-        self.hiring -= 1;
-        self.refused = false;
-        self.counts.hired += 1;
-        let mut slot = Slot::new(token, link, storage);
-        if self.broken.is_some() {
-            slot.phase = Phase::Leaving;
-            self.effects.push_back(Effect::HangUp(token));
-        }
-        self.slots.push(slot);
-    }
-
-    /// A worker that was asked for could not be started. The pool goes on with those it has; with none, what waits fails.
-    pub fn hire_failed(&mut self, reason: &str) {
-        self.hiring -= 1;
-        self.refuse();
-        self.fail_if_alone(reason);
-    }
-
-    fn refuse(&mut self) {
-        (self.refused, self.ask_again_ns) = (true, 0);
-    }
-
-    /// Ask for workers again when a refusal is `ASK_AGAIN_NS` old; returns when that is.
-    pub(crate) fn ask_again(&mut self, now_ns: u64) -> Option<u64> {
-        if !self.refused {
-            return None;
-        }
-        if self.ask_again_ns == 0 {
-            self.ask_again_ns = now_ns.saturating_add(ASK_AGAIN_NS);
-        }
-        self.refused = now_ns < self.ask_again_ns;
-        self.refused.then_some(self.ask_again_ns)
-    }
-
-    /// A worker ended before it was ready.
-    pub(crate) fn start_failed(&mut self, reason: &str) {
-        self.start_failures += 1;
-        if self.start_failures >= START_FAILURES {
-            self.start_failures = 0;
-            self.refuse();
-            self.fail_if_alone(reason);
-        }
-    }
-
-    fn fail_if_alone(&mut self, reason: &str) {
-        if self.hiring > 0 || self.slots.iter().any(|slot| slot.phase != Phase::Leaving) {
-            return;
-        }
-        let broken = Arc::new(Broken { reason: reason.to_owned(), error: None });
-        for task in std::mem::take(&mut self.pending) {
-            self.settle(task, Ended::Broken(Arc::clone(&broken)));
-        }
-    }
-
     /// Run nothing any more: every task that has not ended is settled with the reason, and the workers leave.
     pub fn break_down(&mut self, broken: Broken) {
         let broken = Arc::new(broken);
@@ -449,13 +225,14 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         tasks
     }
 
-    pub(crate) fn settle(&mut self, task: Task<T>, ended: Ended) {
+    pub(crate) fn settle(&mut self, mut task: Task<T>, ended: Ended) {
         let items = task.items();
         let count = items.end - items.start;
         self.counts.count(&ended, count);
         self.settled = true;
         // What the task still calls its own. What a worker was lent is not: it, or its death, gives that back.
         task.lent().for_each(|offset| self.arena.free(offset));
+        self.remains.append(&mut task.parcels);
         if let Some(function) = self.functions.get_mut(&task.function) {
             function.users -= u64::from(count);
             if function.users == 0 && function.dropped {
@@ -480,7 +257,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     pub fn take_work(&mut self) -> Work<T> {
         let words = if self.telling { VecDeque::new() } else { std::mem::take(&mut self.words) };
         self.telling |= !words.is_empty();
-        Work { effects: std::mem::take(&mut self.effects), words }
+        let (effects, remains) = (std::mem::take(&mut self.effects), std::mem::take(&mut self.remains));
+        Work { effects, words, remains }
     }
 
     /// The words that were taken are delivered, up to these ends.
@@ -494,7 +272,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     /// Whether something is left for the holder to do.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.effects.is_empty() || !self.telling && !self.words.is_empty()
+        !self.effects.is_empty() || !self.remains.is_empty() || !self.telling && !self.words.is_empty()
     }
 
     /// Whether tasks wait, run, or workers are on their way in or out.
@@ -558,69 +336,4 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     pub fn pids(&self) -> Vec<u32> {
         self.slots.iter().map(|slot| slot.pid).filter(|pid| *pid != 0).collect()
     }
-}
-
-fn window_for(average_ns: u64) -> usize {
-    if average_ns == 0 || average_ns > SINGLE_NS {
-        return 1;
-    }
-    let tasks = usize::try_from(WINDOW_NS / average_ns).unwrap_or(WINDOW_TASKS);
-    tasks.clamp(2, WINDOW_TASKS)
-}
-
-/// How many tasks of a batch go to a worker at once.
-fn piece_for(average_ns: u64) -> usize {
-    if average_ns == 0 {
-        return 1;
-    }
-    usize::try_from(PIECE_NS / average_ns).unwrap_or(PIECE_TASKS).clamp(1, PIECE_TASKS)
-}
-
-/// Send a worker a function it does not know yet.
-fn introduce<T, L: Link>(slot: &mut Slot<T, L>, number: u32, function: Option<&Function>) -> bool {
-    let Some(function) = function else { return true };
-    let mut head = RequestHead::control(RequestKind::Function, number);
-    match function.stored {
-        None => slot.push(&[&head.to_bytes(), &function.letter]),
-        Some(span) => {
-            head.flags = BODY_IN_ARENA;
-            head.buffers = 1;
-            slot.push(&[&head.to_bytes(), &table_bytes(&[span])])
-        }
-    }
-}
-
-fn send<T, L: Link>(slot: &mut Slot<T, L>, position: u64, task: &Task<T>) -> bool {
-    let in_arena = task.body_in_arena();
-    let head = RequestHead {
-        kind: if task.coded { RequestKind::Coded } else { RequestKind::Pickled },
-        flags: if in_arena { BODY_IN_ARENA } else { 0 },
-        context: u16::try_from(task.context.len()).unwrap_or(0),
-        function: task.function,
-        position,
-        buffers: u32::try_from(task.loaded.len()).unwrap_or(u32::MAX),
-        count: 0,
-    };
-    if let Some(batch) = &task.batch {
-        return send_batch(slot, head, task, batch);
-    }
-    let context: &[u8] = if head.context == 0 { &[] } else { &task.context };
-    let body: &[u8] = if in_arena { &[] } else { &task.body };
-    if task.loaded.is_empty() {
-        slot.push(&[&head.to_bytes(), context, body])
-    } else {
-        slot.push(&[&head.to_bytes(), context, &table_bytes(&task.loaded), body])
-    }
-}
-
-fn send_batch<T, L: Link>(slot: &mut Slot<T, L>, head: RequestHead, task: &Task<T>, batch: &Batch) -> bool {
-    let items = batch.span(&batch.items).and_then(|span| task.body.get(span)).unwrap_or_default();
-    let head = RequestHead {
-        kind: RequestKind::Items,
-        flags: if batch.single { SINGLE } else { 0 },
-        count: task.count(),
-        ..head
-    };
-    let context: &[u8] = if head.context == 0 { &[] } else { &task.context };
-    slot.push(&[&head.to_bytes(), context, items])
 }

@@ -1,13 +1,15 @@
 //! The process pool without Python: tasks, workers, and who waits for whom.
 //!
-//! `crew` decides (pure but for its links), `hub` lets threads share a crew, `wire` is what crosses the rings. What needs
-//! Python or a new process is left to the holder as an `Effect`.
+//! `crew` decides, with the rooms that are parts of it (pure but for its links); `hub` lets threads share a crew, `wire` is
+//! what crosses the rings. What needs Python or a new process is left to the holder as an `Effect`.
 
 #![forbid(unsafe_code)]
 
 mod collect;
 mod crew;
 mod distrust;
+mod hand_out;
+mod hire;
 mod hub;
 mod ring_link;
 mod slot;

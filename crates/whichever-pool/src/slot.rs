@@ -87,8 +87,10 @@ pub(crate) struct Slot<T, L> {
     void: HashMap<u64, u32>,
     /// Its own arena.
     pub(crate) storage: Arc<Storage>,
-    /// Tasks it was given in its life.
+    /// Tasks it was given in its life and that were not taken back.
     pub(crate) given: u64,
+    /// It has asked to be replaced once its task has ended.
+    pub(crate) outgrown: bool,
     /// The last position taken back that it has not answered yet: until then it gets nothing.
     pub(crate) revoked_to: Option<u64>,
     /// The last task it holds, and since when it has been seen to wait while another worker was idle.
@@ -119,6 +121,7 @@ impl<T, L: Link> Slot<T, L> {
             void: HashMap::new(),
             storage,
             given: 0,
+            outgrown: false,
             revoked_to: None,
             waits: (0, 0),
             early: None,
@@ -131,6 +134,24 @@ impl<T, L: Link> Slot<T, L> {
     /// Whether it may be given tasks until it holds `window`.
     pub(crate) fn has_room(&self, window: usize) -> bool {
         self.phase == Phase::Ready && self.revoked_to.is_none() && self.held < window
+    }
+
+    /// Count tasks that it is given, of the `most` it may be given in its life.
+    pub(crate) fn give(&mut self, count: u32, most: Option<u64>) {
+        self.held += count as usize;
+        self.given += u64::from(count);
+        if most.is_some_and(|most| self.given >= most) && self.phase == Phase::Ready {
+            self.phase = Phase::Retiring;
+        }
+    }
+
+    /// Count out tasks that it was given and has not begun: it may be given others for them.
+    pub(crate) fn ungive(&mut self, count: u32) {
+        self.held -= count as usize;
+        self.given -= u64::from(count);
+        if self.phase == Phase::Retiring && !self.outgrown {
+            self.phase = Phase::Ready;
+        }
     }
 
     /// The worker has gone past `last`: what was taken back up to there, it has answered for.

@@ -8,6 +8,8 @@ use crate::task::{Ended, Ticket, Why};
 const STEAL_AFTER_NS: u64 = 300_000;
 /// Results that wait behind a task longer than this are fetched.
 const PEEK_AFTER_NS: u64 = 1_000_000;
+/// Waiting tasks that are searched for those that nobody wants any more: half a millisecond's work.
+const SEARCHED_TASKS: usize = 8192;
 /// From the exception in a task to the end of its worker.
 pub const GRACE_NS: u64 = 300_000_000;
 
@@ -88,7 +90,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
                 };
                 slot.flights.push_back(Flight { task: front, ..flight });
             }
-            slot.held -= flight.task.count() as usize;
+            slot.ungive(flight.task.count());
             slot.unlend(&flight.task);
             self.counts.moved += u64::from(flight.task.count());
             // Taken from the back and put to the front: the order stays.
@@ -159,7 +161,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         }
     }
 
-    /// Drop what nobody wants any more and has not started.
+    /// Drop what nobody wants any more and has not started. What waits far in front of the last comers is left to be
+    /// dropped when its turn comes: a million tasks of others must not be searched for the few of one call.
     pub fn drop_cancelled(&mut self) {
         for index in 0..self.slots.len() {
             let slot = &self.slots[index];
@@ -168,9 +171,10 @@ impl<T: Ticket, L: Link> Crew<T, L> {
                 self.take_back(index, position);
             }
         }
+        let near = self.pending.split_off(self.pending.len().saturating_sub(SEARCHED_TASKS));
         let (unwanted, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.pending).into_iter().partition(|task| task.ticket.is_cancelled());
-        self.pending = kept.into();
+            near.into_iter().partition(|task| task.ticket.is_cancelled());
+        self.pending.extend(kept);
         for task in unwanted {
             self.settle(task, Ended::Dropped);
         }

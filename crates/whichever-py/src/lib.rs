@@ -1,9 +1,12 @@
 //! The seam to Python: converts, attaches, detaches, names errors; decides nothing.
 
+mod future;
+mod gil;
 mod judge;
 mod meter;
 mod pool;
 mod queue;
+mod threads;
 
 use pyo3::prelude::*;
 
@@ -13,18 +16,21 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use super::future::{DrainingEvent, FutureCell};
+    #[pymodule_export]
     use super::judge::decide_json;
     #[pymodule_export]
     use super::meter::{Meter, usable_cores};
     #[pymodule_export]
     use super::pool::{
-        DrainingEvent, FutureCell, MapIterator, PoolCore, Slab, WorkerCore, adopt_template,
-        after_fork_in_child, belongs_to_template, forget_worker, has_ended, new_token, share_buffer,
-        watch_pid,
+        MapIterator, PoolCore, Slab, WorkerCore, adopt_template, after_fork_in_child, belongs_to_template,
+        forget_worker, has_ended, new_token, share_buffer, watch_pid,
     };
 
     #[pymodule_export]
     use super::queue::QueueCore;
+    #[pymodule_export]
+    use super::threads::{ThreadMap, ThreadPoolCore, ThreadWorker, refuse_tasks};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -6,6 +6,8 @@ use pyo3::types::{PyDict, PyTuple};
 use whichever_model::tally;
 use whichever_probe::{Metering, Options};
 
+use crate::gil::{has_gil, thread_state};
+
 /// A span of the timeline: start and length in seconds, the thread's native id, its state.
 type SpanRow = (f64, f64, u32, String);
 
@@ -119,20 +121,6 @@ impl Meter {
 
 fn runtime_error(error: whichever_probe::TaskError) -> PyErr {
     PyRuntimeError::new_err(error.to_string())
-}
-
-/// Address of the calling thread's state, as a number that is never followed.
-fn thread_state(_attached: Python<'_>) -> u64 {
-    // SAFETY: the thread is attached, as the token proves.
-    unsafe { pyo3::ffi::PyThreadState_Get() as u64 }
-}
-
-/// Whether the interpreter uses a GIL now. Versions before 3.13 have no way to ask, and always do.
-fn has_gil(py: Python<'_>) -> PyResult<bool> {
-    match py.import("sys")?.getattr_opt("_is_gil_enabled")? {
-        Some(is_enabled) => is_enabled.call0()?.extract(),
-        None => Ok(true),
-    }
 }
 
 /// The cores this process may use: affinity, control group quota, and what is left of both.

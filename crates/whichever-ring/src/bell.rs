@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use whichever_sys::{FutexWait, monotonic_ns};
 
-use crate::spin::Spin;
 use crate::sync::{FutexWord, Ordering, fence};
+use whichever_sync::Spin;
 
 /// Nobody sleeps, or whoever did is being woken.
 const QUIET: u32 = 0;

@@ -21,7 +21,6 @@ mod page;
 #[cfg(not(loom))]
 mod ranges;
 mod ring;
-mod spin;
 mod sync;
 #[cfg(not(loom))]
 mod tray;
@@ -44,6 +43,6 @@ pub use page::model_page;
 #[cfg(not(loom))]
 pub use page::{create_page, open_page};
 pub use ring::{Consumer, Producer, PushError};
-pub use spin::Spin;
 #[cfg(not(loom))]
 pub use tray::{Tray, TrayContent, read_tray};
+pub use whichever_sync::Spin;

@@ -206,6 +206,56 @@ fn a_revoked_task_runs_only_if_the_caller_was_told() {
     });
 }
 
+/// Runs tasks 1 to 4 as a batch, two to a lease; returns those that ran. What is taken back in a lease is found by a plain
+/// load between two tasks.
+fn run_leases(desk: &Desk, results: &mut Producer) -> Vec<u64> {
+    let (mut ran, mut leased) = (Vec::new(), 0);
+    for seq in 1..=4 {
+        let may_start = if seq > leased {
+            leased = seq + 1;
+            desk.begin(leased, 0) == Begin::Go || {
+                leased = seq;
+                desk.begin(seq, 0) == Begin::Go
+            }
+        } else {
+            !desk.is_revoked(seq)
+        };
+        if !may_start {
+            break;
+        }
+        ran.push(seq);
+        answer(results, seq);
+    }
+    desk.end();
+    ran
+}
+
+#[test]
+fn of_what_is_taken_back_in_a_lease_only_what_the_caller_was_told_of_runs() {
+    for first in 2..=4 {
+        explore(3, move || {
+            let (caller, worker) = model_link(256);
+            let running = thread::spawn(move || {
+                let WorkerEnd { mut results, desk, .. } = worker;
+                run_leases(&desk, &mut results)
+            });
+            let CallerEnd { mut results, desk, .. } = caller;
+            let named = desk.revoke_from(first);
+            let over = results_in(&mut results);
+            let ran = running.join().unwrap();
+            let count = u64::try_from(ran.len()).unwrap();
+            assert_eq!(ran, (1..=count).collect::<Vec<_>>(), "a batch runs in its order");
+            assert!(count >= first - 1, "{first} was revoked, and what comes before did not run: {ran:?}");
+            for seq in ran.into_iter().filter(|seq| *seq >= first) {
+                assert!(
+                    seq <= named || over.contains(&seq),
+                    "{seq} ran, {named} was named, {over:?} were over"
+                );
+            }
+        });
+    }
+}
+
 #[test]
 fn a_task_that_is_over_has_its_result_in_the_ring() {
     explore(3, || {

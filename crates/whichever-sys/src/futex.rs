@@ -1,6 +1,6 @@
 //! Sleeping on a word of memory until another thread, of this process or of another, wakes it.
 //!
-//! Guarantee: these are shared futexes, so a word in a shared mapping works across processes. Waits may end for no
+//! Guarantee: these are shared futexes (but for the `_here` forms), so a word in a shared mapping works across processes. Waits may end for no
 //! reason: callers look again at what they wait for. Elsewhere than on Linux a wait returns at once.
 
 use std::sync::atomic::AtomicU32;
@@ -23,12 +23,22 @@ pub enum FutexWait {
 ///
 /// The kernel compares and falls asleep in one step: a wake after a change of the word is never missed.
 pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> FutexWait {
-    os::wait(word, expected, timeout)
+    os::wait(word, expected, timeout, os::SHARED)
 }
 
 /// Wake up to `count` sleepers of `word`.
 pub fn futex_wake(word: &AtomicU32, count: u32) {
-    os::wake(word, count);
+    os::wake(word, count, os::SHARED);
+}
+
+/// As `futex_wait`, for a word that only threads of this process use: the kernel finds its sleepers sooner.
+pub fn futex_wait_here(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> FutexWait {
+    os::wait(word, expected, timeout, os::PRIVATE)
+}
+
+/// As `futex_wake`, for sleepers in `futex_wait_here`.
+pub fn futex_wake_here(word: &AtomicU32, count: u32) {
+    os::wake(word, count, os::PRIVATE);
 }
 
 /// Set `word` to 0 and wake all its sleepers, in one system call.
@@ -45,7 +55,17 @@ mod os {
 
     use super::FutexWait;
 
-    pub(super) fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> FutexWait {
+    /// Added to an operation on a word in memory that processes share, and on one that they do not.
+    pub(super) const SHARED: libc::c_int = 0;
+    pub(super) const PRIVATE: libc::c_int = libc::FUTEX_PRIVATE_FLAG;
+
+    pub(super) fn wait(
+        word: &AtomicU32,
+        expected: u32,
+        timeout: Option<Duration>,
+        reach: libc::c_int,
+    ) -> FutexWait {
+        let operation = libc::FUTEX_WAIT | reach;
         let timeout = timeout.map(|timeout| libc::timespec {
             tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
@@ -54,8 +74,7 @@ mod os {
         // SAFETY: 1. `word` is a reference, so its four bytes stay mapped and aligned during the call.
         //         2. `timeout` is null or points to a timespec above, with nanoseconds below one second.
         let failed =
-            unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, expected, timeout) }
-                != 0;
+            unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, expected, timeout) } != 0;
         if !failed {
             return FutexWait::Woken;
         }
@@ -68,10 +87,11 @@ mod os {
         }
     }
 
-    pub(super) fn wake(word: &AtomicU32, count: u32) {
+    pub(super) fn wake(word: &AtomicU32, count: u32, reach: libc::c_int) {
+        let operation = libc::FUTEX_WAKE | reach;
         let count = i32::try_from(count).unwrap_or(i32::MAX);
         // SAFETY: the kernel uses the address of `word`, a live reference, as a name only.
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, count) };
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, count) };
     }
 
     pub(super) fn clear_and_wake(word: &AtomicU32) {
@@ -93,7 +113,7 @@ mod os {
         if failed {
             // A sandbox without this call: the same in two steps.
             word.store(0, Ordering::SeqCst);
-            wake(word, u32::MAX);
+            wake(word, u32::MAX, SHARED);
         }
     }
 }
@@ -105,12 +125,20 @@ mod os {
 
     use super::FutexWait;
 
-    pub(super) fn wait(word: &AtomicU32, expected: u32, _timeout: Option<Duration>) -> FutexWait {
+    pub(super) const SHARED: i32 = 0;
+    pub(super) const PRIVATE: i32 = 0;
+
+    pub(super) fn wait(
+        word: &AtomicU32,
+        expected: u32,
+        _timeout: Option<Duration>,
+        _reach: i32,
+    ) -> FutexWait {
         std::thread::yield_now();
         if word.load(Ordering::SeqCst) == expected { FutexWait::Woken } else { FutexWait::Changed }
     }
 
-    pub(super) fn wake(_word: &AtomicU32, _count: u32) {}
+    pub(super) fn wake(_word: &AtomicU32, _count: u32, _reach: i32) {}
 
     pub(super) fn clear_and_wake(word: &AtomicU32) {
         word.store(0, Ordering::SeqCst);

@@ -26,7 +26,7 @@ mod usage;
 
 pub use clock::{monotonic_ns, process_cpu_ns, sleep_until, thread_cpu_ns, thread_cpu_ns_of};
 pub use cores::{UsableCores, usable_cores};
-pub use futex::{FutexWait, futex_clear_and_wake, futex_wait, futex_wake};
+pub use futex::{FutexWait, futex_clear_and_wake, futex_wait, futex_wait_here, futex_wake, futex_wake_here};
 pub use load::{available_memory, resident_bytes, running_entities, total_memory};
 #[cfg(unix)]
 pub use mapping::{Access, Mapping};

@@ -83,6 +83,7 @@ class Machine:
                 f" {self.costs['parallel_memory']:.2f}); handing over the GIL costs"
                 f" {self.costs['handoff'] * 1e6:.1f} µs, waking a thread {self.costs['wake'] * 1e6:.0f} µs"
             ),
+            *_interval_lines(self.costs),
             "",
             f"{'engine':<14}" + "".join(f"{name:>{width}}" for name, width in _COLUMNS.items()),
         ]
@@ -93,6 +94,14 @@ class Machine:
             f"calibrated {age}; kept in {_cache.folder()}; measure again: whichever machine --recalibrate"
         )
         return "\n".join(lines)
+
+
+def _interval_lines(costs: Mapping[str, Any]) -> list[str]:
+    """Say what the switch interval is and does, where there is a GIL."""
+    if not costs["gil"]:
+        return []
+    line = f"switch interval {costs['switch_interval'] * 1e3:g} ms (sys.getswitchinterval()): beside a thread that runs"
+    return [line + " Python, whoever comes back to the GIL waits that long"]
 
 
 def _engine_line(name: str, cost: Mapping[str, float]) -> str:

@@ -6,20 +6,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from whichever.executors._async_pool import AsyncPool
     from whichever.executors._contract import Engine, Outcome
     from whichever.executors._engines import ENGINES, open_engine
     from whichever.executors._future import Future
+    from whichever.executors._interpreter_pool import InterpreterPool
     from whichever.executors._pool import ProcessPool
+    from whichever.executors._serial_pool import SerialPool
     from whichever.executors._share import share
+    from whichever.executors._thread_pool import ThreadPool
 
-__all__ = ["ENGINES", "Engine", "Future", "Outcome", "ProcessPool", "open_engine", "share"]
+__all__ = [
+    "ENGINES",
+    "AsyncPool",
+    "Engine",
+    "Future",
+    "InterpreterPool",
+    "Outcome",
+    "ProcessPool",
+    "SerialPool",
+    "ThreadPool",
+    "open_engine",
+    "share",
+]
 
 _HOME = {
     "ENGINES": "_engines",
+    "AsyncPool": "_async_pool",
     "Engine": "_contract",
     "Future": "_future",
+    "InterpreterPool": "_interpreter_pool",
     "Outcome": "_contract",
     "ProcessPool": "_pool",
+    "SerialPool": "_serial_pool",
+    "ThreadPool": "_thread_pool",
     "open_engine": "_engines",
     "share": "_share",
 }

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import threading
 from typing import TYPE_CHECKING, Any
 
 from whichever.errors import EngineError, EngineUnavailableError
 from whichever.executors._contract import Engine, Outcome
+from whichever.executors._coroutines import is_coroutine_function
 from whichever.executors._feed import WAKE_SECONDS, Feed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
 _CANCEL_SECONDS = 0.3  # for cancelled coroutines to clean up before they are left behind
-
-
-def is_coroutine_function(fn: Callable[..., Any]) -> bool:
-    """Say whether calling `fn` gives a coroutine; sees through partials and callable objects."""
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
-
-
-def refuse_coroutine_function(fn: Callable[..., Any] | None, name: str) -> str | None:
-    """Say why an engine of threads or processes does not run `fn`, if it is a coroutine function."""
-    if fn is None or not is_coroutine_function(fn):
-        return None
-    return f"a coroutine function needs an event loop, which the {name} engine does not have"
 
 
 class AsyncEngine(Engine):

@@ -271,8 +271,22 @@ def _configuration(order: Order) -> dict[str, Any]:
         "log_levels": dump_levels(),
         "modules": order.modules,
         "authkey": bytes(mp_process.current_process().authkey),
+        "cores": sorted(os.sched_getaffinity(os.getpid())) if hasattr(os, "sched_getaffinity") else None,
+        "umask": _umask(),
         **order.configuration,
     }
+
+
+def _umask() -> int | None:
+    """Return the mask for new files; None where it can be asked only by changing it, which other threads would see."""
+    try:
+        with open("/proc/self/status") as status:  # noqa: PTH123 - pathlib is slower
+            for line in status:
+                if line.startswith("Umask:"):
+                    return int(line.split()[1], 8)
+    except OSError:
+        pass
+    return None
 
 
 def _report_file() -> Any:

@@ -1,8 +1,8 @@
 """The future of a task: native, and a `concurrent.futures.Future` to everybody who asks.
 
 ``concurrent.futures.wait`` and ``as_completed`` look into a future's private parts: its condition, its state and its
-list of waiters. They find here what they expect, with one difference: the event that they sleep on drains the
-pool meanwhile, so that no other thread has to.
+list of waiters. They find here what they expect, with one difference: where a process pool runs the task, the event
+that they sleep on drains that pool meanwhile, so that no other thread has to.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-_PENDING, _RUNNING, _CANCELLED, _FINISHED = "PENDING", "RUNNING", "CANCELLED_AND_NOTIFIED", "FINISHED"
+_STATES = ("PENDING", "RUNNING", "CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED")
+"""The standard library's names, in the order of `FutureCell._phase`."""
+_RUNNING, _NOTIFIED, _FINISHED = 1, 3, 4
 _ENDED = 1  # an answer of `_listen`: the task has ended, and nobody will tell of it
+_LOGGER = logging.getLogger("concurrent.futures")
 
 T = TypeVar("T")
 
 
 class Future(_core.FutureCell, futures.Future[T]):
-    """The future of a task that a pool runs. Pools make them.
+    """The future of a task that a pool runs. Pools make them; who makes one by hand settles it by hand.
 
-    As the standard library's, and: ``cancel()`` stops a task that is running; ``result()`` runs the pool while it
-    waits.
+    As the standard library's, and: ``cancel()`` stops a task that runs in a process pool; ``result()`` runs such a pool
+    while it waits.
     """
 
     _condition = property(lambda self: self._guard())
@@ -47,26 +50,69 @@ class Future(_core.FutureCell, futures.Future[T]):
         return self.__dict__.setdefault("waiters", _Waiters(self)) if waiters is None else waiters
 
     @property
-    def _state(self) -> str:  # type: ignore[override]  # nobody writes it
+    def _state(self) -> str:
         guard: _Guard | None = self.__dict__.get("guard")
-        if self.done() if guard is None or guard.ended is None else guard.ended:
-            return _CANCELLED if self.cancelled() else _FINISHED
-        return _RUNNING if self.running() else _PENDING
+        phase = self._phase()
+        if phase >= _NOTIFIED and guard is not None and guard.ended is False:
+            phase = _RUNNING  # as it was when the lock was taken
+        return _STATES[phase]
+
+    @_state.setter
+    def _state(self, state: str) -> None:
+        self._put(state=_STATES.index(state))
 
     @property
-    def _result(self) -> Any:  # type: ignore[override]
-        return None if self._has_failed() else self.result(0)
+    def _result(self) -> Any:
+        return self.result(0) if self._phase() == _FINISHED and not self._has_failed() else None
+
+    @_result.setter
+    def _result(self, result: Any) -> None:
+        self._put(result=result)
 
     @property
-    def _exception(self) -> BaseException | None:  # type: ignore[override]
-        return self.exception(0)
+    def _exception(self) -> BaseException | None:
+        return self.exception(0) if self._phase() == _FINISHED else None
+
+    @_exception.setter
+    def _exception(self, exception: BaseException | None) -> None:
+        self._put(exception=exception)
+
+    def _put(self, **parts: Any) -> None:
+        """Take a private part that somebody writes, as tests of the standard one do: state, exception and result.
+
+        They count together, once all three or the lock's end have come.
+        """
+        put: dict[str, Any] = self.__dict__.setdefault("put", {})
+        put.update(parts)
+        if put.get("state") != _FINISHED or "result" in put:
+            self._put_together()
+
+    def _put_together(self) -> None:
+        put = self.__dict__.pop("put", None)
+        if put and "state" in put:
+            self._force(put["state"], put.get("result"), put.get("exception"))
+
+    def _get_snapshot(self) -> tuple[bool, bool, Any, BaseException | None]:
+        """Return whether it is done, whether it was cancelled, its result and its exception, as asyncio asks."""
+        if not self.done():
+            return False, False, None, None
+        if self.cancelled():
+            return True, True, None, None
+        error = self.exception(0)
+        return True, False, None if error is not None else self.result(0), error
 
     def _tell(self) -> None:
         """Tell everybody who waits for the end of the task, now that it is there."""
+        self._tell_waiters()
+        self._call_all_back()
+
+    def _tell_waiters(self) -> None:
         waiters: _Waiters | None = self.__dict__.get("waiters")
         if waiters is not None:
             with self._guard():
                 waiters.tell()
+
+    def _call_all_back(self) -> None:
         for callback in self._take_callbacks():
             self._call_back(callback)
 
@@ -74,11 +120,22 @@ class Future(_core.FutureCell, futures.Future[T]):
         try:
             callback(self)
         except Exception:
-            logging.getLogger("concurrent.futures").exception("exception calling callback for %r", self)
+            _LOGGER.exception("exception calling callback for %r", self)
+
+    def _refuse_state(self) -> None:
+        _LOGGER.critical("Future %s in unexpected state: %s", id(self), self._state)
+        msg = "Future in unexpected state"
+        raise futures.InvalidStateError(msg)
 
     def __repr__(self) -> str:
-        state = self._state.partition("_")[0].lower()
-        return f"<{type(self).__name__} at {id(self):#x} state={state}>"
+        head = f"<{type(self).__name__} at {id(self):#x} state="
+        if self._phase() != _FINISHED:
+            return f"{head}{self._state.partition('_')[0].lower()}>"
+        error = self._exception
+        what = (
+            f"returned {type(self._result).__name__}" if error is None else f"raised {type(error).__name__}"
+        )
+        return f"{head}finished {what}>"
 
 
 class _Guard:
@@ -98,14 +155,15 @@ class _Guard:
         self._lock.acquire()
         self._depth += 1
         if self._depth == 1:
-            self.ended = self._future.done()
+            self.ended = self._future._phase() >= _NOTIFIED  # noqa: SLF001 - the same class in two parts
         return True
 
     def release(self) -> None:
         """Give the lock back."""
-        self._depth -= 1
-        if self._depth == 0:
+        if self._depth == 1:
+            self._future._put_together()  # noqa: SLF001
             self.ended = None
+        self._depth -= 1
         self._lock.release()
 
     def __enter__(self) -> bool:
@@ -117,7 +175,7 @@ class _Guard:
         self.release()
 
     def notify_all(self) -> None:
-        """Wake nobody: whoever waits for the future drains its pool."""
+        """Wake nobody: whoever waits for the future is woken by its end."""
 
 
 class _Waiters(list[Any]):
@@ -134,7 +192,7 @@ class _Waiters(list[Any]):
             waiter.event = _core.DrainingEvent()
         waiter.event.drain(self._future)
         super().append(waiter)
-        if self._future._guard().ended:  # noqa: SLF001 - the same class in two parts
+        if self._future._guard().ended:  # noqa: SLF001
             self._told.append(waiter)
         elif self._future._listen() == _ENDED:  # noqa: SLF001
             self._tell(waiter)

@@ -72,7 +72,7 @@ class Host:
         self._ended: OrderedDict[int, tuple[int | None, str | None]] = OrderedDict()
         self._lock = threading.Lock()
         # Who brings a crew knows what tasks need; its templates start anew each time.
-        usual = _USUAL & sys.modules.keys() if own_crew is None else ()
+        usual = [name for name in _USUAL if own_crew is None and name in sys.modules]
         self._modules = {*usual, *modules}
         self._looks = _LOOKS
         self.ending = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from whichever.errors import EngineUnavailableError
-from whichever.executors._async import refuse_coroutine_function
+from whichever.executors._coroutines import refuse_coroutine_function
 from whichever.executors._imports import running_modules
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from whichever.executors._courier import Courier, LostWorkerError
 from whichever.executors._feed import WAKE_SECONDS, Feed
 from whichever.executors._imports import running_modules
 from whichever.executors._letter import refuse_function, write_letter
-from whichever.executors._remote.payload import dump, is_plain, load
+from whichever.executors._remote.payload import dump, is_plain, load, read_error
 from whichever.executors._remote.worker import OK, RUN, TASKS, UNLOADABLE
 
 if TYPE_CHECKING:
@@ -199,14 +199,7 @@ def _outcome(index: int, flag: int, value: Any, *, loaded: bool) -> Outcome:
 
 def load_error(blob: memoryview) -> BaseException:
     """Return the task's exception, or a RuntimeError with its text; the far traceback is its cause."""
-    pickled, kind, text, trace = load(blob)
-    error: BaseException | None = None
-    if pickled is not None:
-        try:
-            error = load(pickled)
-        except Exception:  # noqa: BLE001 - it loaded in the worker, but need not here
-            error = None
-    if not isinstance(error, BaseException):
-        error = RuntimeError(f"{kind}: {text}")
+    found, kind, text, trace = read_error(blob)
+    error = RuntimeError(f"{kind}: {text}") if found is None else found
     error.__cause__ = RemoteTraceback(trace)
     return error

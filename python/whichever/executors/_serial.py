@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from whichever.executors._async import AsyncEngine, is_coroutine_function
+from whichever.executors._async import AsyncEngine
 from whichever.executors._contract import Engine, Outcome
+from whichever.executors._coroutines import is_coroutine_function
 from whichever.executors._feed import Feed
 
 if TYPE_CHECKING:

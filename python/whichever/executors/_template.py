@@ -157,7 +157,8 @@ def _start(limits: dict[str, str]) -> tuple[subprocess.Popen[bytes], socket.sock
             file.write(json.dumps(_configuration(theirs.fileno())).encode())
             file.seek(0)
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
-                [sys.executable, *_switches(), "-c", _PROGRAM],
+                # Not from the working folder (-P): it may hold a json.py, or be gone.
+                [sys.executable, "-P", *_switches(), "-c", _PROGRAM],
                 stdin=file,
                 pass_fds=[theirs.fileno()],
                 env=os.environ | limits,

@@ -17,8 +17,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from whichever.errors import EngineError, EngineUnavailableError
-from whichever.executors._async import refuse_coroutine_function
 from whichever.executors._contract import Engine, Outcome
+from whichever.executors._coroutines import refuse_coroutine_function
 from whichever.executors._feed import WAKE_SECONDS, Feed
 
 if TYPE_CHECKING:

@@ -223,3 +223,59 @@ fn a_stop_that_comes_for_a_place_long_left_does_nothing() {
     assert_eq!(sim.crew.counts().cancelled, 0);
     sim.finish();
 }
+
+#[test]
+fn a_task_cancelled_while_it_is_handed_over_never_starts() {
+    let (mut sim, function) = pool(1);
+    let next = u32::try_from(lock(&sim.world).items.len()).unwrap();
+    lock(&sim.world).cancelled_late = Some(next);
+    let id = sim.submit(function, Sim::item(Way::Hangs { stubborn: true }, 0), 0, Baggage::Copied);
+    assert_eq!(id, next);
+    let item = lock(&sim.world).items[id as usize].clone();
+    assert!(item.settled && item.starts == 0);
+    sim.run_until(|sim| !sim.crew.is_busy());
+}
+
+#[test]
+fn a_call_given_up_behind_many_tasks_and_before_many_is_dropped_at_the_latest_when_its_turn_comes() {
+    let (mut sim, function) = pool(1);
+    sim.submit(function, Sim::item(Way::Returns, MILLISECOND_NS), 0, Baggage::None);
+    begin(&mut sim);
+    let many = |sim: &mut Sim| {
+        for _ in 0..12_000 {
+            sim.submit(function, Sim::item(Way::Returns, 0), 0, Baggage::None);
+        }
+    };
+    many(&mut sim);
+    let items = || vec![Sim::item(Way::Returns, 0); 3];
+    let early = sim.submit_batch(function, items(), 0);
+    many(&mut sim);
+    let late = sim.submit_batch(function, items(), 0);
+    let ended = |sim: &Sim, first: u32| lock(&sim.world).items[first as usize].settled;
+    sim.cancel_batch(early, 3);
+    sim.cancel_batch(late, 3);
+    assert!(ended(&sim, late) && !ended(&sim, early));
+    sim.run_until(|sim| !sim.crew.is_busy());
+    let items = lock(&sim.world).items.clone();
+    assert!(items[early as usize..early as usize + 3].iter().all(|item| item.settled && item.starts == 0));
+}
+
+#[test]
+fn tasks_that_were_taken_back_are_not_counted_against_their_workers_life() {
+    let mut sim = Sim::new(Limits { workers: 1, tasks_per_worker: Some(4) }, still(), 1);
+    let function = sim.crew.define([0; 8].into(), None, 4);
+    let submit = |sim: &mut Sim| sim.submit(function, Sim::item(Way::Returns, 1000), 0, Baggage::None);
+    submit(&mut sim);
+    sim.run_until(|sim| !sim.crew.is_busy());
+    submit(&mut sim);
+    begin(&mut sim);
+    let unwanted = [submit(&mut sim), submit(&mut sim)];
+    assert_eq!(sim.crew.depth(), (0, 3)); // all that this worker will ever do
+    for id in unwanted {
+        sim.cancel(id);
+    }
+    let last = [submit(&mut sim), submit(&mut sim)];
+    sim.run_until(|sim| !sim.crew.is_busy());
+    assert!(last.iter().all(|id| lock(&sim.world).items[*id as usize].finished));
+    assert_eq!(sim.crew.counts().hired, 1);
+}

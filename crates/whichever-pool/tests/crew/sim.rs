@@ -187,7 +187,8 @@ impl Sim {
         let mut ends = Vec::new();
         for word in std::mem::take(&mut self.words) {
             match word {
-                Word::Say(_, text) | Word::Log(text) => lock(&self.world).hear(&text),
+                Word::Say(_, text) => lock(&self.world).hear(&text),
+                Word::Log(record) => lock(&self.world).hear(&record.body),
                 Word::Settle(task, ended) => ends.push((task, ended)),
             }
         }

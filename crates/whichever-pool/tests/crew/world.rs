@@ -66,6 +66,8 @@ pub(crate) struct World {
     pub(crate) started: Vec<(u64, u32)>,
     /// Where the task of a ticket is, by its first item.
     pub(crate) places: Vec<Option<(u64, u64)>>,
+    /// Cancelled by somebody who finds no place for it yet, when it is just about to get one.
+    pub(crate) cancelled_late: Option<u32>,
     /// Somebody asked that what waits be dropped, that all be stopped, that the pool break.
     pub(crate) may_drop: bool,
     pub(crate) may_stop: bool,
@@ -182,6 +184,10 @@ impl Ticket for Slip {
     }
 
     fn place(&self, at: Option<(u64, u64)>) {
-        lock(&self.world).places[self.first as usize] = at;
+        let mut world = lock(&self.world);
+        if at.is_some() && world.cancelled_late == Some(self.first) {
+            world.items[self.first as usize].cancelled = true;
+        }
+        world.places[self.first as usize] = at;
     }
 }

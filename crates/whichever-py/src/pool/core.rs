@@ -1,36 +1,23 @@
 //! `_core.PoolCore`: a pool of worker processes as a Python class. Packs tasks, hands them to the hub, waits.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
-use whichever_pool::wire::{INLINE_BYTES, Span};
+use whichever_pool::wire::INLINE_BYTES;
 use whichever_pool::{Broken, Limits, Parcel, Task};
 
 use super::codec::encode;
-use super::future::FutureCell;
+use super::function::{Functions, Number, number_once};
 use super::map::MapIterator;
 use super::memory::Exported;
-use super::promise::Outcome;
 use super::share::{find_shared, shared_memory};
 use super::shared::{Shared, Target};
-use super::wait::{Limit, Until, wait_for};
-
-/// Functions that a pool remembers by identity.
-const REMEMBERED: usize = 128;
-
-/// A function that workers know by number.
-struct Known {
-    // Keeps the identity from being used again.
-    _function: Py<PyAny>,
-    number: u32,
-    /// What the function refers to, for one that went by value.
-    stamp: Option<Py<PyAny>>,
-}
+use super::wait::{Until, wait_for};
+use crate::future::{FutureCell, Home, Limit, Outcome};
 
 /// How a call is to be run.
 #[derive(Clone, Copy)]
@@ -46,13 +33,22 @@ pub(super) struct Packed {
     pub(super) parcels: Vec<Parcel>,
 }
 
+/// A call, ready to be handed in.
+struct Call {
+    /// Held until it is; None when the function travels along.
+    number: Option<Arc<Number>>,
+    packed: Packed,
+    /// Pickled context variables.
+    context: Arc<[u8]>,
+}
+
 /// The native half of a process pool. Private: see `whichever.ProcessPool`.
 #[pyclass(frozen, subclass, module = "whichever._core")]
 pub(crate) struct PoolCore {
     shared: Arc<Shared>,
     new_future: Py<PyAny>,
     copy_context: Py<PyAny>,
-    known: Mutex<HashMap<usize, Known>>,
+    functions: Functions,
     closed: AtomicBool,
     none: Arc<[u8]>,
 }
@@ -74,7 +70,7 @@ impl PoolCore {
             shared,
             new_future,
             copy_context,
-            known: Mutex::default(),
+            functions: Functions::default(),
             closed: AtomicBool::new(false),
             none: Arc::from([]),
         })
@@ -94,15 +90,16 @@ impl PoolCore {
         let rules = Rules::new(rules.0, rules.1)?;
         let future = self.new_future.bind(py).call0()?;
         let promise = Arc::clone(future.cast::<FutureCell>()?.get().promise());
-        promise.belong(&self.shared);
+        promise.belong(Home::Processes(Arc::clone(&self.shared)));
         match self.pack_call(r#fn, args, kwargs) {
-            Ok((number, packed, context)) => {
+            Ok(Call { number, packed, context }) => {
                 let target = Target::Future(promise);
-                let task = task(target, number, packed, rules, context);
-                self.send(py, [task]);
+                let value = number.as_ref().map_or(0, |number| number.value());
+                self.send(py, task(target, value, packed, rules, context));
             }
             Err(error) => {
-                promise.complete(Outcome::Error(error.into_value(py).into_any()));
+                promise.keep(Outcome::Error(error.into_value(py).into_any()));
+                let _new = promise.finish();
             }
         }
         Ok(future)
@@ -130,10 +127,8 @@ impl PoolCore {
     ) -> PyResult<Bound<'py, MapIterator>> {
         let py = r#fn.py();
         self.refuse_closed(py)?;
-        let (letter, _) = self.dump_function(r#fn)?;
-        let number = self.define(py, &letter, chunksize)?;
         let plan = super::map::Plan {
-            number,
+            number: number_once(&self.shared, r#fn, chunksize)?,
             star,
             eager,
             ahead,
@@ -151,12 +146,7 @@ impl PoolCore {
     /// Wait until no worker is left. False when the timeout came first.
     #[pyo3(signature = (timeout = None))]
     fn wait_gone(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        wait_for(
-            py,
-            Some(&self.shared),
-            &Until::Crew(|crew| !crew.has_workers()),
-            Limit::from_seconds(timeout)?,
-        )
+        wait_for(py, &self.shared, &Until::Crew(|crew| !crew.has_workers()), Limit::from_seconds(timeout)?)
     }
 
     /// Take no tasks any more; the workers leave when there are none left. With `cancel_futures`, drop what waits.
@@ -290,10 +280,6 @@ fn parcel(buffer: &Bound<'_, PyAny>) -> PyResult<Parcel> {
 }
 
 impl PoolCore {
-    fn lock_known(&self) -> MutexGuard<'_, HashMap<usize, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn refuse_closed(&self, py: Python<'_>) -> PyResult<()> {
         self.shared.refuse_foreign()?;
         if self.closed.load(Ordering::Acquire) {
@@ -303,12 +289,11 @@ impl PoolCore {
         Ok(())
     }
 
-    fn send(&self, py: Python<'_>, tasks: impl IntoIterator<Item = Task<Target>> + Send) {
-        let tasks: Vec<_> = tasks.into_iter().collect();
-        let effects = if tasks.iter().any(|task| !task.parcels.is_empty() || task.body.len() > INLINE_BYTES) {
-            py.detach(|| self.shared.hub().submit(tasks)) // it copies much memory
+    fn send(&self, py: Python<'_>, task: Task<Target>) {
+        let effects = if !task.parcels.is_empty() || task.body.len() > INLINE_BYTES {
+            py.detach(|| self.shared.hub().submit([task])) // it copies much memory
         } else {
-            self.shared.hub().submit(tasks)
+            self.shared.hub().submit([task])
         };
         if !effects.is_empty() {
             self.shared.act(py, effects);
@@ -320,20 +305,20 @@ impl PoolCore {
         function: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<(u32, Packed, Arc<[u8]>)> {
+    ) -> PyResult<Call> {
         let py = function.py();
         let context = self.context(py)?;
-        let number = self.number_of(function)?;
+        let number = self.functions.number_of(&self.shared, function)?;
         let plain = kwargs.is_none_or(|kwargs| kwargs.is_empty());
-        if number != 0
+        if number.is_some()
             && plain
             && let Some(packed) = pack_scalars(args.as_any())
         {
-            return Ok((number, packed, context));
+            return Ok(Call { number, packed, context });
         }
-        let carried = if number == 0 { Some(function) } else { None };
+        let carried = if number.is_none() { Some(function) } else { None };
         let dumped = self.shared.host(py).call_method1(intern!(py, "dump_call"), (carried, args, kwargs))?;
-        Ok((number, pack_pickled(&dumped)?, context))
+        Ok(Call { number, packed: pack_pickled(&dumped)?, context })
     }
 
     /// The caller's context variables, pickled; mostly there are none.
@@ -345,77 +330,6 @@ impl PoolCore {
         let blob = self.shared.host(py).call_method1(intern!(py, "dump_context"), (context,))?;
         let blob = blob.cast::<PyBytes>()?.as_bytes();
         Ok(if blob.is_empty() { Arc::clone(&self.none) } else { Arc::from(blob) })
-    }
-
-    /// The number that workers know the function by; 0 when it must travel with each task.
-    fn number_of(&self, function: &Bound<'_, PyAny>) -> PyResult<u32> {
-        let py = function.py();
-        let identity = function.as_ptr() as usize;
-        let found = self
-            .lock_known()
-            .get(&identity)
-            .map(|known| (known.number, known.stamp.as_ref().map(|stamp| stamp.clone_ref(py))));
-        if let Some((number, stamp)) = found {
-            let Some(stamp) = stamp else { return Ok(number) };
-            let same = self.shared.host(py).call_method1(intern!(py, "still_same"), (stamp,))?;
-            if same.is_truthy()? {
-                return Ok(number);
-            }
-            self.forget(identity);
-        }
-        let (letter, stamp) = self.dump_function(function)?;
-        let Some(stamp) = stamp else { return Ok(0) };
-        let number = self.define(py, &letter, 1)?;
-        let stamp = if stamp.is_none() { None } else { Some(stamp.unbind()) };
-        let known = Known { _function: function.clone().unbind(), number, stamp };
-        self.remember(identity, known);
-        Ok(number)
-    }
-
-    fn remember(&self, identity: usize, known: Known) {
-        let mut all = self.lock_known();
-        let outdated: Vec<Known> =
-            if all.len() >= REMEMBERED { all.drain().map(|(_, known)| known).collect() } else { Vec::new() };
-        let replaced = all.insert(identity, known);
-        drop(all);
-        for known in outdated.iter().chain(&replaced) {
-            self.shared.hub().look(|crew| crew.forget(known.number));
-        }
-    }
-
-    fn forget(&self, identity: usize) {
-        let known = self.lock_known().remove(&identity);
-        if let Some(known) = known {
-            self.shared.hub().look(|crew| crew.forget(known.number));
-        }
-    }
-
-    /// The pickled function, and its stamp: None for one that may not be remembered, Python's None for one that always
-    /// means the same.
-    fn dump_function<'py>(
-        &self,
-        function: &Bound<'py, PyAny>,
-    ) -> PyResult<(Bound<'py, PyBytes>, Option<Bound<'py, PyAny>>)> {
-        let py = function.py();
-        let dumped = self.shared.host(py).call_method1(intern!(py, "dump_function"), (function,))?;
-        let (letter, stable, stamp): (Bound<'py, PyBytes>, bool, Bound<'py, PyAny>) = dumped.extract()?;
-        Ok((letter, stable.then_some(stamp)))
-    }
-
-    fn define(&self, py: Python<'_>, letter: &Bound<'_, PyBytes>, at_least: usize) -> PyResult<u32> {
-        let content = letter.as_bytes();
-        let stored = if content.len() > INLINE_BYTES {
-            let arena = Arc::clone(self.shared.hub().arena());
-            let range = arena
-                .allocate(content.len())
-                .map_err(|error| pyo3::exceptions::PyMemoryError::new_err(error.to_string()))?;
-            py.detach(|| arena.fill(&range, 0, content))?;
-            Some(Span { offset: range.offset, len: content.len() as u64 })
-        } else {
-            None
-        };
-        let inline: &[u8] = if stored.is_some() { &[] } else { content };
-        Ok(self.shared.hub().look(|crew| crew.define(Arc::from(inline), stored, at_least)))
     }
 }
 

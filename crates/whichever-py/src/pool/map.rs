@@ -2,12 +2,15 @@
 //!
 //! Items are taken from their iterator in the caller's thread, when results are asked for, and never more than `ahead` of
 //! them: an endless generator is as good as a list. Results wait here, in their order or in that of their arrival.
+//! Who drops the iterator in the middle wants no more tasks to be run; who drops it unread (`pool.map(save, items)`, and no
+//! more) wants the tasks and no results.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyKeyboardInterrupt, PyTimeoutError};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeWarning, PyTimeoutError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyTuple};
@@ -17,9 +20,10 @@ use whichever_sys::monotonic_ns;
 
 use super::codec::{Decoder, encode, encode_pickle};
 use super::core::{Packed, Rules, pack_pickled, pack_scalars, task};
-use super::promise::Outcome;
+use super::function::Number;
 use super::shared::{Shared, Target};
-use super::wait::{Limit, Until, wait_for};
+use super::wait::{Until, wait_for};
+use crate::future::{Limit, Outcome};
 
 /// Most tasks that are handed in together.
 const BLOCK_TASKS: usize = 1024;
@@ -37,10 +41,14 @@ const AHEAD_NS: u64 = 20_000_000;
 const AHEAD_TASKS: usize = 16_384;
 /// And at least, for each worker, for tasks of unknown length too.
 const AHEAD_LEAST: usize = 4;
+/// What users hear whose tasks would be lost in silence.
+pub(crate) const UNREAD: &CStr =
+    c"map() was dropped before its results were read, and its items are taken as results are: the \
+rest of them is not run; read the results, or pass a list";
 
 /// What `map` was asked for.
 pub(super) struct Plan {
-    pub(super) number: u32,
+    pub(super) number: Arc<Number>,
     pub(super) star: bool,
     pub(super) eager: bool,
     pub(super) ahead: usize,
@@ -53,7 +61,7 @@ pub(super) struct Plan {
 }
 
 /// Where results wait.
-pub(super) struct Run {
+pub(crate) struct Run {
     ordered: bool,
     given_up: AtomicBool,
     inbox: Mutex<Inbox>,
@@ -121,6 +129,13 @@ impl Run {
         Some(parcel)
     }
 
+    /// Everything that arrived and was not taken.
+    fn clear(&self) -> (BTreeMap<u64, Parcel>, VecDeque<Parcel>) {
+        let mut inbox = self.lock();
+        inbox.ready = 0;
+        (std::mem::take(&mut inbox.waiting), std::mem::take(&mut inbox.arrived))
+    }
+
     /// Tasks that have not ended, and tasks whose results were not taken.
     fn load(&self) -> (usize, usize) {
         let inbox = self.lock();
@@ -147,6 +162,10 @@ struct Source {
     loaded: std::vec::IntoIter<Py<PyAny>>,
     failed: Option<PyErr>,
     rest: Rest,
+    /// Whether a result was ever asked for.
+    is_read: bool,
+    /// Whether nobody will: then all items are taken at once.
+    is_left: bool,
 }
 
 /// Results of a batch that have not been loaded.
@@ -251,6 +270,8 @@ impl MapIterator {
                 loaded: Vec::new().into_iter(),
                 failed: None,
                 rest: Rest::default(),
+                is_read: false,
+                is_left: false,
             }),
         }
     }
@@ -270,6 +291,7 @@ impl MapIterator {
 
     fn next(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let mut source = self.lock()?;
+        source.is_read = true;
         loop {
             if self.run.is_cancelled() {
                 return Ok(None);
@@ -358,7 +380,7 @@ impl MapIterator {
                 low.is_some_and(|low| open <= low && outstanding < AHEAD_TASKS)
             }
         };
-        match wait_for(py, Some(&self.shared), &Until::Flag(&until), self.plan.limit) {
+        match wait_for(py, &self.shared, &Until::Flag(&until), self.plan.limit) {
             Ok(true) => Ok(()),
             Ok(false) => self.fail(py, source, PyTimeoutError::new_err(())),
             Err(error) => self.fail(py, source, error),
@@ -370,10 +392,11 @@ impl MapIterator {
         let Some(mut items) = source.items.as_ref().map(|items| items.bind(py).clone()) else {
             return Ok(());
         };
-        let (mut most, mut most_bytes) = self.room();
+        let (mut most, mut most_bytes) = if source.is_left { (usize::MAX, usize::MAX) } else { self.room() };
         let mut outstanding = self.run.outstanding();
-        if self.plan.ahead == 0 && !self.plan.eager && outstanding < AHEAD_TASKS {
-            outstanding = self.run.load().0; // what has ended and waits for its turn keeps nobody busy
+        if self.plan.ahead == 0 && !self.plan.eager && outstanding < AHEAD_TASKS && !self.run.has_next() {
+            // What has ended and waits for its turn keeps nobody busy. What waits for the reader must not pile up.
+            outstanding = self.run.load().0;
         }
         if outstanding > most / 2 {
             return Ok(());
@@ -433,7 +456,7 @@ impl MapIterator {
             Ok(packed) => {
                 let target = Target::Items(Arc::clone(&self.run), index);
                 let context = Arc::clone(&self.plan.context);
-                let task = task(target, self.plan.number, packed, self.plan.rules, context);
+                let task = task(target, self.plan.number.value(), packed, self.plan.rules, context);
                 let effects = py.detach(|| self.shared.hub().submit([task]));
                 self.shared.act(py, effects);
             }
@@ -448,7 +471,7 @@ impl MapIterator {
         if self.plan.eager {
             return (EAGER_TASKS, EAGER_BYTES);
         }
-        let (average_ns, workers) = self.shared.hub().look(|crew| crew.pace(self.plan.number));
+        let (average_ns, workers) = self.shared.hub().look(|crew| crew.pace(self.plan.number.value()));
         let least = AHEAD_LEAST * workers.max(1);
         let most = match average_ns {
             0 => least,
@@ -477,11 +500,24 @@ impl MapIterator {
         let packed = Packed { coded: false, body: Arc::from(block.body), parcels: Vec::new() };
         let batch = Batch { starts: Arc::from(block.starts), items: 0..count, single: !self.plan.star };
         let context = Arc::clone(&self.plan.context);
-        let plain = task(target, self.plan.number, packed, self.plan.rules, context);
+        let plain = task(target, self.plan.number.value(), packed, self.plan.rules, context);
         let effects = self.shared.hub().submit([Task { batch: Some(batch), ..plain }]);
         if !effects.is_empty() {
             self.shared.act(py, effects);
         }
+    }
+
+    /// The iterator is dropped before a result was asked for.
+    fn leave(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
+        if self.plan.eager {
+            source.is_left = true;
+            self.refill(py, source)?;
+        }
+        // What was handed in is run; its results go nowhere, and with the last of them the function is forgotten.
+        if source.items.take().is_some() {
+            return PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), UNREAD, 1);
+        }
+        Ok(())
     }
 
     /// Nobody wants what is still to come.
@@ -491,16 +527,9 @@ impl MapIterator {
         if self.run.given_up.swap(true, Ordering::Relaxed) || self.shared.is_foreign() {
             return;
         }
-        {
-            let mut inbox = self.run.lock();
-            inbox.waiting.clear();
-            inbox.arrived.clear();
-            inbox.ready = 0;
-        }
-        let ((), effects) = self.shared.hub().with(|crew| {
-            crew.drop_cancelled();
-            crew.forget(self.plan.number);
-        });
+        let unwanted = self.run.clear();
+        drop(unwanted); // not under the lock: the end of an error may run Python code
+        let ((), effects) = self.shared.hub().with(|crew| crew.drop_cancelled());
         self.shared.act(py, effects);
     }
 }
@@ -518,6 +547,7 @@ impl MapIterator {
     /// Give up what has not been taken: tasks that have not started never will.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let mut source = self.lock()?;
+        source.is_read = true;
         self.give_up(py, &mut source);
         Ok(())
     }
@@ -528,8 +558,11 @@ impl Drop for MapIterator {
         if !self.run.is_cancelled() {
             Python::attach(|py| {
                 // Only a drop in the middle of its own advance finds it locked: then that one gives up.
-                if let Ok(mut source) = self.lock() {
+                let Ok(mut source) = self.lock() else { return };
+                if source.is_read || self.shared.is_foreign() {
                     self.give_up(py, &mut source);
+                } else if let Err(error) = self.leave(py, &mut source) {
+                    error.write_unraisable(py, None);
                 }
             });
         }

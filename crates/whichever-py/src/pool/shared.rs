@@ -20,14 +20,14 @@ use super::codec::Decoder;
 use super::map::Run;
 use super::memory::{Slab, read_bytes};
 use super::process::{arena, forks, warden};
-use super::promise::{Outcome, Promise};
+use crate::future::{Outcome, Promise};
 
 /// What is left to running tasks after Ctrl-C.
 const INTERRUPT_GRACE_NS: u64 = 80_000_000;
 
 /// Who waits for a task.
 #[derive(Clone)]
-pub(super) enum Target {
+pub(crate) enum Target {
     Future(Arc<Promise>),
     /// The tasks of a call of `map`, from this index on.
     Items(Arc<Run>, u64),
@@ -59,7 +59,7 @@ impl Ticket for Target {
 }
 
 /// See the module.
-pub(super) struct Shared {
+pub(crate) struct Shared {
     hub: Hub<Target, RingLink>,
     page: SharedFile,
     host: Py<PyAny>,
@@ -94,7 +94,7 @@ impl Shared {
         Ok(shared)
     }
 
-    pub(super) fn hub(&self) -> &Hub<Target, RingLink> {
+    pub(crate) fn hub(&self) -> &Hub<Target, RingLink> {
         &self.hub
     }
 
@@ -149,7 +149,9 @@ impl Shared {
                 Word::Say(stream, text) => {
                     host.call_method1(intern!(py, "say"), (stream, PyBytes::new(py, &text)))
                 }
-                Word::Log(record) => host.call_method1(intern!(py, "log"), (PyBytes::new(py, &record),)),
+                Word::Log(record) => {
+                    body(py, &record).and_then(|record| host.call_method1(intern!(py, "log"), (record,)))
+                }
                 Word::Settle(task, ended) => {
                     ends.push((task, ended));
                     continue;
@@ -212,7 +214,7 @@ impl Shared {
     }
 
     /// A future was cancelled: see to it that its task does not start, or stops.
-    pub(super) fn stop_task(self: &Arc<Self>, py: Python<'_>, promise: &Arc<Promise>) -> PyResult<()> {
+    pub(crate) fn stop_task(self: &Arc<Self>, py: Python<'_>, promise: &Arc<Promise>) -> PyResult<()> {
         self.refuse_foreign()?;
         let Some((token, position)) = promise.placed() else { return Ok(()) };
         let ((), effects) = self.hub.with(|crew| crew.stop(token, position, Why::Cancelled, monotonic_ns()));
@@ -227,7 +229,7 @@ impl Shared {
     }
 
     /// Make Python objects of a task's end. Whatever goes wrong is the outcome then.
-    pub(super) fn decode(&self, py: Python<'_>, ended: Ended) -> Outcome {
+    pub(crate) fn decode(&self, py: Python<'_>, ended: Ended) -> Outcome {
         match self.try_decode(py, ended) {
             Ok(outcome) => outcome,
             Err(error) => Outcome::Error(error.into_value(py).into_any()),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import prepared
 from .loading import loading
-from .payload import PROTOCOL, load, sent_by_value, text_of
+from .payload import PROTOCOL, load, read_error, sent_by_value, text_of
 from .variables import reduce_variable
 
 if TYPE_CHECKING:
@@ -146,15 +146,8 @@ def load_error(blob: bytes | memoryview) -> BaseException:
 
     from whichever.errors import RemoteError  # noqa: PLC0415
 
-    pickled, kind, text, trace = load(blob)
-    error: BaseException | None = None
-    if pickled is not None:
-        try:
-            error = load(pickled)
-        except Exception:  # noqa: BLE001 - it loaded in the worker, but need not here
-            error = None
-    if not isinstance(error, BaseException):
-        error = RemoteError(kind, text, trace)
+    found, kind, text, trace = read_error(blob)
+    error = RemoteError(kind, text, trace) if found is None else found
     # The very class of the standard library's pool: programs and its test suite look for it.
     error.__cause__ = _RemoteTraceback(f'\n"""\n{trace}"""')  # type: ignore[arg-type]  # text, in truth
     return error

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .output import Outlet
 
 _TEXT_CHARACTERS = (
-    2000  # of up to four bytes, in a message and in a traceback: the core takes at least 32 KiB
+    2000  # of a message and of a traceback, where shared memory has no room for the whole record
 )
 _formatter = logging.Formatter()
 
@@ -77,7 +77,7 @@ class _Forwarder(logging.Handler):
             self._outlet.flush()
             try:
                 self._core.log(blob)
-            except ValueError:  # longer than the core takes
+            except MemoryError:  # shared memory is full: less will do, in the message itself
                 self._core.log(_dump_record(_shortened(record)))
         except Exception:  # noqa: BLE001 - a record that cannot be sent is logging's matter, not the task's
             self.handleError(record)

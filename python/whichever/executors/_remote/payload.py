@@ -7,6 +7,7 @@ would run the caller's program a second time, which is why other pools need a gu
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 import traceback
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 PROTOCOL = 5
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
-_registering = threading.Lock()  # cloudpickle's list of modules to send by value is global
+_registering = [threading.RLock()]
+"""Guards cloudpickle's list of modules to send by value, which is global. Reentrant: what is pickled may itself use a
+pool. In a list, for a forked copy of the process needs a new one: whoever holds this one is not there.
+"""
 
 
 def is_plain(values: Sequence[Any]) -> bool:
@@ -51,7 +55,7 @@ def sent_by_value(names: Iterable[str]) -> Iterator[None]:
 
     import cloudpickle  # noqa: PLC0415 - 20 ms that most workers never need
 
-    with _registering, ExitStack() as undo:
+    with _registering[0], ExitStack() as undo:
         known = cloudpickle.list_registry_pickle_by_value()
         for name in names:
             module = sys.modules.get(name)
@@ -59,6 +63,14 @@ def sent_by_value(names: Iterable[str]) -> Iterator[None]:
                 cloudpickle.register_pickle_by_value(module)
                 undo.callback(cloudpickle.unregister_pickle_by_value, module)
         yield
+
+
+def _renew_lock() -> None:
+    _registering[0] = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def load(blob: bytes | memoryview) -> Any:
@@ -77,6 +89,18 @@ def dump_error(error: BaseException) -> bytes:
     except Exception:  # noqa: BLE001 - the exception's own code runs here and may raise anything
         blob = None
     return pickle.dumps((blob, f"{kind.__module__}.{kind.__qualname__}", text_of(error), trace), PROTOCOL)
+
+
+def read_error(blob: bytes | memoryview) -> tuple[BaseException | None, str, str, str]:
+    """Return a dumped exception, or None if it does not load here; its type's name, its text, its traceback's text."""
+    pickled, kind, text, trace = load(blob)
+    error: object = None
+    if pickled is not None:
+        try:
+            error = load(pickled)
+        except Exception:  # noqa: BLE001 - it loaded in the worker, but need not here
+            error = None
+    return error if isinstance(error, BaseException) else None, kind, text, trace
 
 
 def text_of(error: BaseException) -> str:

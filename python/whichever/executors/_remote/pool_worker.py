@@ -85,8 +85,13 @@ def _core() -> Any:
 
 
 def _settle(configuration: dict[str, Any]) -> None:
-    """Make this process resemble the caller: environment, folder, path, arguments; and give it its name."""
+    """Make this process resemble the caller, as it is now: environment, folder, path, cores; and give it its name."""
     _renew_environment(configuration["environ"])
+    if (umask := configuration["umask"]) is not None:
+        os.umask(umask)
+    if (cores := configuration["cores"]) is not None:
+        with contextlib.suppress(OSError):  # they were taken from us meanwhile
+            os.sched_setaffinity(0, cores)
     with contextlib.suppress(OSError):
         os.chdir(configuration["folder"])
     sys.path[:] = configuration["path"]

@@ -186,12 +186,9 @@ impl WorkerCore {
         self.page.bell().ring();
     }
 
-    /// Send a log record. One that is too long for a message is refused.
+    /// Send a log record. One that shared memory has no room for is refused.
     fn log(&self, py: Python<'_>, record: &[u8]) -> PyResult<()> {
-        if record.len() > INLINE_BYTES {
-            return Err(pyo3::exceptions::PyValueError::new_err("the log record is too long"));
-        }
-        self.push(py, &[&ReplyHead::plain(ReplyKind::Log, 0, 0).to_bytes(), record]);
+        self.send_parts(py, ReplyHead::plain(ReplyKind::Log, 0, 0), &[], record)?;
         self.page.bell().ring();
         Ok(())
     }

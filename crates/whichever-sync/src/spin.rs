@@ -50,7 +50,7 @@ impl Spin {
     }
 
     /// Ask `ready` once, and go on asking for a while if that may pay.
-    pub(crate) fn until(&mut self, ready: &mut impl FnMut() -> bool) -> bool {
+    pub fn until(&mut self, ready: &mut impl FnMut() -> bool) -> bool {
         self.until_where(a_core_is_idle, ready)
     }
 

@@ -1,0 +1,227 @@
+//! `_core.ThreadPoolCore`: a pool of threads as a Python class. Takes tasks in; its workers are `ThreadWorker`s.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::crew::Crew;
+use super::job::{Job, Target};
+use super::map::{Plan as MapPlan, ThreadMap};
+use crate::future::{FutureCell, Home, Limit};
+
+/// The interpreter is ending: no pool takes tasks any more.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// The native half of a thread pool. Private: see `whichever.ThreadPool`.
+#[pyclass(frozen, subclass, module = "whichever._core")]
+pub(crate) struct ThreadPoolCore {
+    plan: OnceLock<Plan>,
+    closed: AtomicBool,
+}
+
+/// What a pool is made of.
+struct Plan {
+    host: Py<PyAny>,
+    new_future: Py<PyAny>,
+    /// `contextvars.copy_context`, if context variables travel with tasks.
+    copy_context: Option<Py<PyAny>>,
+    workers: usize,
+    era: Era,
+}
+
+/// The pool's workers in one process: a forked child has none of its parent's threads, and begins anew.
+struct Era {
+    crew: Arc<Crew>,
+    /// That of a child.
+    next: OnceLock<Box<Era>>,
+}
+
+#[pymethods]
+impl ThreadPoolCore {
+    /// Takes what a subclass's `__init__` takes, which must call `open`.
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Self { plan: OnceLock::new(), closed: AtomicBool::new(false) }
+    }
+
+    /// Be a pool of so many `workers` at most, whose threads `host` starts.
+    #[pyo3(signature = (host, new_future, workers, copy_context = None))]
+    #[expect(clippy::too_many_arguments, reason = "one private call")]
+    fn open(
+        &self,
+        py: Python<'_>,
+        host: Py<PyAny>,
+        new_future: Py<PyAny>,
+        workers: usize,
+        copy_context: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let crew = Crew::new(py, host.clone_ref(py), workers)?;
+        let era = Era { crew, next: OnceLock::new() };
+        let plan = Plan { host, new_future, copy_context, workers, era };
+        self.plan.set(plan).map_err(|_| PyRuntimeError::new_err("this pool is open already"))
+    }
+
+    /// Hand in a task: ``fn(*args, **kwargs)``.
+    #[pyo3(signature = (*args, **kwargs), text_signature = "($self, fn, /, *args, **kwargs)")]
+    fn submit<'py>(
+        &self,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = args.py();
+        if args.is_empty() {
+            return Err(PyTypeError::new_err("submit() missing 1 required positional argument: 'fn'"));
+        }
+        let plan = self.plan()?;
+        let crew = plan.crew(py)?;
+        self.refuse(py, crew)?;
+        let future = plan.new_future.bind(py).call0()?;
+        let promise = future.cast::<FutureCell>()?.get().promise();
+        promise.belong(Home::Threads(Arc::clone(crew)));
+        let (call, args) = match &plan.copy_context {
+            Some(copy_context) => (copy_context.bind(py).call0()?.getattr(intern!(py, "run"))?, args),
+            None => (args.get_item(0)?, args.get_slice(1, args.len())),
+        };
+        let job = Job {
+            target: Target::Future(Arc::clone(promise)),
+            call: call.unbind(),
+            args: args.unbind(),
+            kwargs: kwargs.map(Bound::unbind),
+        };
+        if let Err(error) = crew.submit(py, job) {
+            if error.is_instance_of::<PyRuntimeError>(py) {
+                let _cancelled = promise.cancel(); // there is nobody to come for it
+            }
+            return Err(error);
+        }
+        Ok(future)
+    }
+
+    /// Hand in `fn(item)` for each of `items` (or `fn(*item)` with `star`), lazily; return an iterator over the results.
+    ///
+    /// `eager` says that the items are there already, so that many may be taken at once; `ahead` is the most tasks
+    /// whose results have not been taken (0: find it out).
+    #[pyo3(signature = (r#fn, items, *, star, eager, ahead, ordered, timeout))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of one private call")]
+    fn map_items(
+        &self,
+        r#fn: &Bound<'_, PyAny>,
+        items: &Bound<'_, PyAny>,
+        star: bool,
+        eager: bool,
+        ahead: usize,
+        ordered: bool,
+        timeout: Option<f64>,
+    ) -> PyResult<ThreadMap> {
+        let (py, plan) = (r#fn.py(), self.plan()?);
+        let crew = plan.crew(py)?;
+        self.refuse(py, crew)?;
+        let copy_context = plan.copy_context.as_ref();
+        let context = copy_context.map(|copy_context| copy_context.call0(py)).transpose()?;
+        let limit = Limit::from_seconds(timeout)?;
+        let function = r#fn.clone().unbind();
+        let plan = MapPlan { function, star, eager, ahead, ordered, context, limit };
+        ThreadMap::start(py, crew, items.try_iter()?, plan)
+    }
+
+    /// Take no tasks any more; the workers leave when there are none left. With `cancel_futures`, drop what waits.
+    fn close(&self, py: Python<'_>, cancel_futures: bool) -> PyResult<()> {
+        self.closed.store(true, Ordering::SeqCst);
+        let crew = self.plan()?.crew(py)?;
+        if cancel_futures {
+            crew.drop_waiting(py);
+        }
+        crew.roster.close();
+        Ok(())
+    }
+
+    /// What the pool has done and holds, by name.
+    fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let crew = self.plan()?.crew(py)?;
+        let (returned, raised) = {
+            let tallies = crew.tallies();
+            let sum = |of: fn(&super::crew::Tally) -> u64| tallies.iter().map(|tally| of(tally)).sum::<u64>();
+            (
+                sum(|tally| tally.returned.load(Ordering::Relaxed)),
+                sum(|tally| tally.raised.load(Ordering::Relaxed)),
+            )
+        };
+        let answer = PyDict::new(py);
+        for (name, number) in [
+            ("submitted", crew.queue.pushed() as u64),
+            ("returned", returned),
+            ("raised", raised),
+            ("cancelled", crew.cancelled()),
+            ("waiting", crew.queue.len() as u64),
+            ("running", crew.roster.busy() as u64),
+            ("workers", crew.roster.workers() as u64),
+            ("workers_idle", crew.roster.idle() as u64),
+            ("held_back", crew.patience.held_back()),
+        ] {
+            answer.set_item(name, number)?;
+        }
+        Ok(answer)
+    }
+}
+
+impl Plan {
+    /// The workers of this process.
+    fn crew(&self, py: Python<'_>) -> PyResult<&Arc<Crew>> {
+        let mut era = &self.era;
+        while era.crew.is_foreign() {
+            era = match era.next.get() {
+                Some(next) => next,
+                None => {
+                    let crew = Crew::new(py, self.host.clone_ref(py), self.workers)?;
+                    era.next.get_or_init(|| Box::new(Era { crew, next: OnceLock::new() }))
+                }
+            };
+        }
+        Ok(&era.crew)
+    }
+}
+
+impl ThreadPoolCore {
+    fn plan(&self) -> PyResult<&Plan> {
+        self.plan
+            .get()
+            .ok_or_else(|| PyRuntimeError::new_err("call the __init__ of whichever.ThreadPool first"))
+    }
+
+    fn refuse(&self, py: Python<'_>, crew: &Crew) -> PyResult<()> {
+        if crew.broken().get().is_some() {
+            return Err(PyErr::from_value(crew.broken_error(py)?.into_bound(py)));
+        }
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(PyRuntimeError::new_err("cannot schedule new futures after shutdown"));
+        }
+        if ENDING.load(Ordering::Relaxed) {
+            return Err(PyRuntimeError::new_err("cannot schedule new futures after interpreter shutdown"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for ThreadPoolCore {
+    /// A pool that nobody holds any more: what was handed in is run.
+    fn drop(&mut self) {
+        let mut era = self.plan.get().map(|plan| &plan.era);
+        while let Some(last) = era {
+            if !last.crew.is_foreign() {
+                last.crew.roster.close();
+            }
+            era = last.next.get().map(|next| &**next);
+        }
+    }
+}
+
+/// Have every thread pool refuse tasks from now on: the interpreter ends.
+#[pyfunction]
+pub(crate) fn refuse_tasks() {
+    ENDING.store(true, Ordering::Relaxed);
+}

@@ -1,0 +1,218 @@
+//! A thread pool as its futures and workers share it.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use whichever_sync::{Call, Roster, RunQueue};
+use whichever_sys::{monotonic_ns, usable_cores};
+
+use super::job::Job;
+use super::patience::Patience;
+use super::worker::ThreadWorker;
+use crate::gil::{Gil, has_gil};
+use crate::pool::forks;
+
+/// Workers that may be on their way together: with a GIL only one can run, and the next should be ready when it waits.
+const MOST_COMING_WITH_GIL: usize = 2;
+const MOST_COMING: usize = 8;
+/// How long a worker that has seen a task waits for a submitter to let go of the GIL, before it asks for it in earnest: to
+/// ask is to sleep, and to be woken from it takes about as long.
+const GATE_NS: u64 = 40_000;
+
+/// What one worker has done. It alone writes.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) returned: AtomicU64,
+    pub(super) raised: AtomicU64,
+}
+
+/// See the module.
+pub(crate) struct Crew {
+    pub(super) roster: Roster,
+    pub(super) queue: RunQueue<Job>,
+    pub(super) patience: Patience,
+    /// Starts threads.
+    host: Py<PyAny>,
+    has_gil: bool,
+    gil: Option<&'static Gil>,
+    /// Callers that sleep until a task ends.
+    callers: AtomicUsize,
+    cancelled: AtomicU64,
+    tallies: Mutex<Vec<Arc<Tally>>>,
+    /// Thread states of the workers, as the GIL names its holder.
+    threads: Mutex<Vec<u64>>,
+    /// Why it takes no more tasks, when its initializer failed.
+    broken: OnceLock<String>,
+    born: u32,
+    most_workers: usize,
+}
+
+thread_local! {
+    /// Tasks that this thread has handed in: the next one goes to the next shard.
+    static TURN: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Crew {
+    pub(super) fn new(py: Python<'_>, host: Py<PyAny>, workers: usize) -> PyResult<Arc<Self>> {
+        let has_gil = has_gil(py)?;
+        let shards = if has_gil { 1 } else { workers.min(cores()) };
+        let most_coming = if has_gil { MOST_COMING_WITH_GIL } else { MOST_COMING };
+        Ok(Arc::new(Self {
+            roster: Roster::new(workers, most_coming),
+            queue: RunQueue::new(shards),
+            patience: Patience::default(),
+            host,
+            has_gil,
+            gil: if has_gil { Gil::find(py) } else { None },
+            callers: AtomicUsize::new(0),
+            cancelled: AtomicU64::new(0),
+            tallies: Mutex::default(),
+            threads: Mutex::default(),
+            broken: OnceLock::new(),
+            born: forks(),
+            most_workers: workers,
+        }))
+    }
+
+    pub(super) fn most_workers(&self) -> usize {
+        self.most_workers
+    }
+
+    /// Whether this process only inherited it.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.born != forks()
+    }
+
+    pub(super) fn has_gil(&self) -> bool {
+        self.has_gil
+    }
+
+    /// The exception of a task that the broken pool does not run.
+    pub(super) fn broken_error(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let reason = self.broken.get().map_or("", String::as_str);
+        Ok(self.host.bind(py).call_method1(intern!(py, "broken"), (reason,))?.unbind())
+    }
+
+    pub(super) fn broken(&self) -> &OnceLock<String> {
+        &self.broken
+    }
+
+    /// A caller goes to sleep until a task has ended: it holds the GIL no longer.
+    pub(crate) fn caller_sleeps(&self) {
+        if self.has_gil {
+            self.callers.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A caller is back, attached.
+    pub(crate) fn caller_is_back(&self) {
+        if self.has_gil {
+            self.callers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Callers that sleep, or are waking and want the GIL.
+    pub(super) fn callers(&self) -> usize {
+        self.callers.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_cancelled(&self) {
+        self.cancelled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn cancelled(&self) -> u64 {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// The number and the tally of a new worker.
+    pub(super) fn add_tally(&self) -> (usize, Arc<Tally>) {
+        let mut tallies = self.tallies();
+        tallies.push(Arc::default());
+        (tallies.len() - 1, Arc::clone(&tallies[tallies.len() - 1]))
+    }
+
+    pub(super) fn tallies(&self) -> MutexGuard<'_, Vec<Arc<Tally>>> {
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Put a task in, and see to it that somebody comes for it.
+    pub(super) fn submit(self: &Arc<Self>, py: Python<'_>, job: Job) -> PyResult<()> {
+        let turn = TURN.get();
+        TURN.set(turn.wrapping_add(1));
+        self.queue.push(turn, job);
+        self.call(py, 1)
+    }
+
+    /// See to it that somebody comes for what waits, `at_least` so many tasks.
+    ///
+    /// # Errors
+    /// No thread could be started, and there is none; or a signal handler has raised.
+    pub(super) fn call(self: &Arc<Self>, py: Python<'_>, at_least: usize) -> PyResult<()> {
+        if self.roster.call(self.queue.len().max(at_least)) == Call::Done {
+            return Ok(());
+        }
+        let worker = Bound::new(py, ThreadWorker::new(Arc::clone(self)))?;
+        let Err(error) = self.host.bind(py).call_method1(intern!(py, "hire"), (&worker,)) else {
+            return Ok(());
+        };
+        if !worker.get().give_up() {
+            return Err(error); // what a signal handler raised while the thread was being waited for
+        }
+        self.roster.unhire();
+        // No thread could be started. Those that are there will do; there are only fewer of them.
+        let is_refused = error.is_instance_of::<PyRuntimeError>(py);
+        if is_refused && self.roster.workers() > 0 { Ok(()) } else { Err(error) }
+    }
+
+    /// Cancel what waits.
+    pub(super) fn drop_waiting(&self, py: Python<'_>) {
+        for job in self.queue.drain() {
+            if job.target.cancel(py) {
+                self.count_cancelled();
+            }
+        }
+    }
+
+    /// A worker's thread has this thread state.
+    pub(super) fn add_thread(&self, thread_state: u64) {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread_state);
+    }
+
+    /// Whether the thread with this thread state is a worker.
+    pub(super) fn is_ours(&self, thread_state: u64) -> bool {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).contains(&thread_state)
+    }
+
+    /// The thread state of whoever holds the GIL, where that can be seen.
+    pub(super) fn gil_holder(&self) -> Option<u64> {
+        self.gil.and_then(Gil::holder)
+    }
+
+    /// Wait, detached, for a submitter that is about to let go of the GIL.
+    pub(super) fn wait_at_gate(&self) {
+        if !self.has_gil {
+            return;
+        }
+        let end_ns = monotonic_ns() + GATE_NS;
+        // Where the GIL cannot be seen, a caller that sleeps is the sign that it is free.
+        let is_open = || match self.gil {
+            Some(gil) => gil.holder().is_none(),
+            None => self.callers() > 0,
+        };
+        while !is_open() && monotonic_ns() < end_ns {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// Whole cores that may be used, at least one.
+fn cores() -> usize {
+    let cores = usable_cores().cores.ceil().clamp(1.0, 65_536.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped above")]
+    let cores = cores as usize;
+    cores
+}

@@ -1,0 +1,14 @@
+//! The thread pool's seam: a pool and its workers as Python classes around `whichever-sync`.
+
+mod core;
+mod crew;
+mod job;
+mod map;
+mod patience;
+mod run;
+mod worker;
+
+pub(crate) use core::{ThreadPoolCore, refuse_tasks};
+pub(crate) use crew::Crew;
+pub(crate) use map::ThreadMap;
+pub(crate) use worker::ThreadWorker;
