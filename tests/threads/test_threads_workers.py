@@ -113,6 +113,7 @@ def test_context_variables_travel_with_the_task_and_its_changes_stay_there(make_
 
 def test_without_context_a_task_runs_in_that_of_its_thread(make_pool):
     pool, variable = make_pool(1, copy_context=False), contextvars.ContextVar("variable", default=0)
+    pool.submit(abs, 1).result()  # from 3.14 on a thread may begin with the context of whoever starts it
     variable.set(1)
     assert pool.submit(variable.get).result() == 0
     pool.submit(variable.set, 9).result()

@@ -132,6 +132,12 @@ impl Roster {
         self.workers.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// A worker's task has ended and it will look for another: to be said before anybody can know of that end, or who
+    /// does would start another worker.
+    pub fn come(&self) {
+        self.coming.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// A coming worker has found a task.
     pub fn found(&self) {
         self.coming.fetch_sub(1, Ordering::SeqCst);
@@ -161,7 +167,10 @@ impl Roster {
         spin: &mut Spin,
     ) -> Next {
         let coming = coming || self.come_alone();
-        if coming && spin.until(&mut || has_tasks() || self.is_closed()) {
+        if coming
+            && self.coming.load(Ordering::Relaxed) == 1
+            && spin.until(&mut || has_tasks() || self.is_closed())
+        {
             return self.look_or_leave(has_tasks);
         }
         if !self.retire(seat, coming, has_tasks) {

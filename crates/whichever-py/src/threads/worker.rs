@@ -288,7 +288,13 @@ impl ThreadWorker {
 
     /// Wait, detached, until there may be a task.
     fn rest(&self, py: Python<'_>) -> PyResult<Next> {
-        let ended = self.lock().ended.take();
+        let ended = {
+            let mut own = self.lock();
+            if !std::mem::replace(&mut own.coming, true) {
+                self.crew.roster.come();
+            }
+            own.ended.take()
+        };
         let ended = ended.filter(|ended| match ended {
             // Nobody holds the future any more: what the task returned goes now, attached.
             Ended::Future(promise) if Arc::strong_count(promise) == 1 => promise.finish().is_err(),
