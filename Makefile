@@ -15,7 +15,7 @@ SAY := tools/quietly
 RUST := Cargo.toml Cargo.lock $(shell find crates -type f)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 STUBTEST := --allowlist tools/stubtest-allowlist.txt --ignore-unused-allowlist
-BENCHES := $(filter-out benches/process_pool.py,$(wildcard benches/[!_]*.py))
+BENCHES := $(filter-out benches/process_pool.py benches/queues.py,$(wildcard benches/[!_]*.py))
 
 # One interpreter for every cargo command, or PyO3 is built again at each change between them.
 export PYO3_PYTHON := $(abspath $(BIN))/python
@@ -26,7 +26,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # A target each, so that `make -k lint` names all that fail and `make lint-mypy` runs one.
 GATES := fmt clippy ruff format mypy stubtest layers sizes house tables
 
-.PHONY: help build demo test test-rust test-loom test-python test-all lint bench bench-rivals conformance soak
+.PHONY: help build demo test test-rust test-loom test-python test-all lint bench bench-rivals conformance soak stress
 .PHONY: tables pythons clean
 .PHONY: $(addprefix lint-,$(GATES))
 .DELETE_ON_ERROR:
@@ -36,9 +36,10 @@ help:
 	@echo 'make test      every test, with $(PYTHON)'
 	@echo 'make lint      every gate: fmt, clippy, ruff, mypy, stubtest, import layers, sizes, tables'
 	@echo 'make bench     accuracy, regret and price into benches/results, and the tables made of them'
-	@echo 'make bench-rivals  the process pool beside its rivals, which go into $(RIVALS); ARGS=--quick for a look'
-	@echo 'make conformance   CPython'"'"'s own tests of pools and futures, under every CPython that has them'
+	@echo 'make bench-rivals  the process pool and the queue beside their rivals, which go into $(RIVALS); ARGS=--quick for a look'
+	@echo 'make conformance   CPython'"'"'s own tests of pools, futures and queues, under every CPython that has them'
 	@echo 'make soak      the process pool hard and long: killed workers, 10 000 pools, ten million tasks'
+	@echo 'make stress    queues hard and long: ten minutes of timeouts, cancellations, closings and killed processes'
 	@echo 'make pythons   fetch CPython $(VERSIONS) into .pythons, for make test-all'
 	@echo 'make test-all  build and test on every CPython found'
 	@echo 'make clean     remove what the above made (fetched interpreters stay)'
@@ -70,7 +71,7 @@ endif
 # Loom replaces the atomics, so everything is built anew: in a folder of its own.
 test-loom: build
 	@$(SAY) 'loom' env RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target-loom \
-	  cargo test -p whichever-ring -p whichever-sync --release --test loom --locked --quiet
+	  cargo test -p whichever-ring -p whichever-sync -p whichever-queue --release --test loom --locked --quiet
 
 test-python: build
 	@$(BIN)/python -m pytest $(ARGS)
@@ -118,16 +119,21 @@ bench: build
 bench-rivals:
 	@$(MAKE) --no-print-directory build VENV=$(RIVALS) EXTRAS=dev,rivals CARGO_TARGET_DIR=target/rivals
 	@$(RIVALS)/bin/python benches/process_pool.py $(ARGS)
+	@$(RIVALS)/bin/python benches/queues.py $(filter --quick,$(ARGS))
 	@$(MAKE) --no-print-directory tables
 
 conformance: build
 	@$(BIN)/python tools/conformance.py --every-python $(ARGS)
 	@$(BIN)/python tools/conformance.py --every-python --threads $(ARGS)
+	@$(BIN)/python tools/queue_conformance.py --every-python
 	@$(MAKE) --no-print-directory tables
 
 soak: build
 	@$(BIN)/python tools/soak.py --out soak_process_pool $(ARGS)
 	@$(MAKE) --no-print-directory tables
+
+stress: build
+	@$(BIN)/python tools/stress_queue.py --seconds 600 $(ARGS)
 
 tables: build
 	@$(BIN)/python tools/tables.py

@@ -187,6 +187,8 @@ RENDERERS: dict[str, Callable[[Any], str]] = {
             "efficiency_10ms": "at 10 ms",
         }
     ),
+    "queues.rows": lambda results: markdown_table(results["rows"]),
+    "queues.targets": lambda results: markdown_table(results["targets"]),
     "verdicts": verdicts,
     "verdicts.worst": worst_forecasts,
     "verdicts.regrets": regrets,

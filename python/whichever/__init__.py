@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whichever._core import __version__
-    from whichever._types import Failure, Forecast, Ledger, PoolStatistics, ThreadPoolStatistics, TimelineSpan
+    from whichever._types import (
+        Failure,
+        Forecast,
+        Ledger,
+        PoolStatistics,
+        QueueStatistics,
+        ThreadPoolStatistics,
+        TimelineSpan,
+    )
     from whichever.advisor import Machine, Verdict, load_ipython_extension, machine, which
     from whichever.errors import (
         EngineError,
@@ -22,6 +30,9 @@ if TYPE_CHECKING:
         NoItemsError,
         PoolBrokenError,
         ProbeError,
+        QueueClosed,
+        QueueEmpty,
+        QueueFull,
         RemoteError,
         TaskError,
         TaskTimeoutError,
@@ -38,6 +49,7 @@ if TYPE_CHECKING:
         share,
     )
     from whichever.meter import Meter
+    from whichever.queue import LifoQueue, PriorityQueue, Queue
 
 __all__ = [
     "AsyncPool",
@@ -48,13 +60,20 @@ __all__ = [
     "Future",
     "InterpreterPool",
     "Ledger",
+    "LifoQueue",
     "Machine",
     "Meter",
     "NoItemsError",
     "PoolBrokenError",
     "PoolStatistics",
+    "PriorityQueue",
     "ProbeError",
     "ProcessPool",
+    "Queue",
+    "QueueClosed",
+    "QueueEmpty",
+    "QueueFull",
+    "QueueStatistics",
     "RemoteError",
     "SerialPool",
     "TaskError",
@@ -74,7 +93,15 @@ __all__ = [
 
 _ROOMS = {
     "_core": ("__version__",),
-    "_types": ("Failure", "Forecast", "Ledger", "PoolStatistics", "ThreadPoolStatistics", "TimelineSpan"),
+    "_types": (
+        "Failure",
+        "Forecast",
+        "Ledger",
+        "PoolStatistics",
+        "QueueStatistics",
+        "ThreadPoolStatistics",
+        "TimelineSpan",
+    ),
     "advisor": ("Machine", "Verdict", "load_ipython_extension", "machine", "which"),
     "errors": (
         "EngineError",
@@ -82,6 +109,9 @@ _ROOMS = {
         "NoItemsError",
         "PoolBrokenError",
         "ProbeError",
+        "QueueClosed",
+        "QueueEmpty",
+        "QueueFull",
         "RemoteError",
         "TaskError",
         "TaskTimeoutError",
@@ -98,6 +128,7 @@ _ROOMS = {
         "share",
     ),
     "meter": ("Meter",),
+    "queue": ("LifoQueue", "PriorityQueue", "Queue"),
 }
 """Where each public name lives. Rooms load on first use: the import costs next to nothing, and works in a
 sub-interpreter, where the native core does not load."""

@@ -242,6 +242,37 @@ class PoolStatistics:
     shared_bytes_warm: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatistics:
+    """What a queue holds, and what was done with it since it was made or became shared, in all processes together.
+
+    Attributes:
+        maxsize: The most items; 0 or less for no limit.
+        size: Items in it now.
+        most: The most items that were in it at once.
+        put: Items put.
+        got: Items taken out.
+        unfinished: Items put and not yet called finished by ``task_done``.
+        get_waits: Times a thread slept because there was no item.
+        put_waits: Times a thread slept because there was no place.
+        shared_bytes: Bytes of shared memory that it holds for items; 0 while it is in one process.
+        closed: Whether it takes nothing more.
+        shared: Whether it is in shared memory, where each item is pickled.
+    """
+
+    maxsize: int
+    size: int
+    most: int
+    put: int
+    got: int
+    unfinished: int
+    get_waits: int
+    put_waits: int
+    shared_bytes: int
+    closed: bool
+    shared: bool
+
+
 @dataclass(frozen=True, slots=True)
 class ThreadPoolStatistics:
     """What a thread pool has done since it was made, and what it holds now.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -100,3 +101,18 @@ class TaskTimeoutError(WhicheverError, TimeoutError):
 
 class ProbeError(WhicheverError, OSError):
     """The interpreter's memory does not look as this version of whichever expects; the message says where."""
+
+
+class QueueEmpty(WhicheverError, queue.Empty):  # noqa: N818 - named after the standard ones
+    """No item came in time. Wait longer, or do something else first."""
+
+
+class QueueFull(WhicheverError, queue.Full):  # noqa: N818 - named after the standard ones
+    """No place became free in time. Wait longer, or let consumers take something first."""
+
+
+class QueueClosed(WhicheverError, getattr(queue, "ShutDown", Exception)):  # type: ignore[misc]  # noqa: N818
+    """The queue was closed: it takes nothing more; or, to who would get an item, nothing is left in it.
+
+    A ``queue.ShutDown`` too, where the standard library has that (3.13).
+    """

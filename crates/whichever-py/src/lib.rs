@@ -5,6 +5,7 @@ mod gil;
 mod judge;
 mod meter;
 mod pool;
+mod queue;
 mod threads;
 
 use pyo3::prelude::*;
@@ -26,6 +27,8 @@ mod _core {
         forget_worker, has_ended, new_token, share_buffer, watch_pid,
     };
 
+    #[pymodule_export]
+    use super::queue::QueueCore;
     #[pymodule_export]
     use super::threads::{ThreadMap, ThreadPoolCore, ThreadWorker, refuse_tasks};
 

@@ -1,7 +1,8 @@
 //! Queues, words and ranges in memory that a caller and its workers share.
 //!
 //! A **link** joins one caller and one worker: a ring of records each way, a desk of words both read, and the worker's
-//! bell. A **page** carries the bell of a whole pool. An **arena** holds what is too large for a ring. PROTOCOL.md says
+//! bell. A **page** carries the bell of a whole pool. An **arena** holds what is too large for a ring. A **depot** is a
+//! queue of records that any number of processes put into and take from. PROTOCOL.md says
 //! what each step writes, why no wake is lost, and what a process killed at any step leaves behind.
 //!
 //! Knows bytes only: no task, no Python. Unix only; off Linux making a link, page or arena answers `Unsupported`.
@@ -10,6 +11,9 @@
 #[cfg(not(loom))]
 mod arena;
 mod bell;
+mod call;
+#[cfg(not(loom))]
+mod depot;
 mod desk;
 mod link;
 mod memory;
@@ -24,6 +28,9 @@ mod tray;
 #[cfg(not(loom))]
 pub use arena::{AllocateError, Arena, ArenaStatistics, Range};
 pub use bell::{Bell, Wait};
+pub use call::Call;
+#[cfg(not(loom))]
+pub use depot::{Address, Depot, DepotError, DepotState, DepotWant, open_address};
 pub use desk::{Begin, Desk};
 #[cfg(loom)]
 pub use link::model_link;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub(crate) use bytes::Bytes;
 #[cfg(not(loom))]
-pub(crate) use overlay::{Overlay, overlay};
+pub(crate) use overlay::{Overlay, Table, overlay};
 
 /// A value that lives in something shared and keeps that alive.
 pub(crate) struct Shared<T> {
@@ -69,6 +69,7 @@ mod overlay {
     use whichever_sys::Mapping;
 
     use super::Shared;
+    use crate::sync::AtomicU32;
 
     /// What may be laid over bytes that another process writes.
     ///
@@ -84,6 +85,52 @@ mod overlay {
         assert!(place.is_aligned(), "a mapping starts at a page, and no word asks for more");
         let keeper = Arc::clone(mapping);
         Shared { place, keeper }
+    }
+
+    /// A row of words in shared memory.
+    #[derive(Debug)]
+    pub(crate) struct Table {
+        start: NonNull<AtomicU32>,
+        len: usize,
+        /// Keeps the words mapped.
+        _keeper: Arc<Mapping>,
+    }
+
+    // SAFETY: atomics in memory that `_keeper` keeps mapped in the whole process.
+    unsafe impl Send for Table {}
+    // SAFETY: as above: `&Table` gives `&AtomicU32` and nothing else.
+    unsafe impl Sync for Table {}
+
+    impl Table {
+        /// `len` words from byte `offset` of `mapping` on. Its file must reach that far before they are used.
+        pub(crate) fn new(mapping: &Arc<Mapping>, offset: usize, len: usize) -> Self {
+            let size = len.checked_mul(size_of::<AtomicU32>());
+            let end = size.and_then(|size| offset.checked_add(size));
+            assert!(end.is_some_and(|end| end <= mapping.len()), "the mapping holds the words asked for");
+            // SAFETY: `offset` is inside the mapping, as checked above.
+            let start = unsafe { mapping.as_ptr().add(offset) };
+            let start = NonNull::new(start.cast::<AtomicU32>()).expect("no mapping reaches address 0");
+            assert!(start.is_aligned(), "words lie at multiples of their size");
+            Self { start, len, _keeper: Arc::clone(mapping) }
+        }
+
+        pub(crate) fn len(&self) -> usize {
+            self.len
+        }
+
+        /// The word `index`, if there is one.
+        #[inline]
+        pub(crate) fn get(&self, index: u32) -> Option<&AtomicU32> {
+            let index = index as usize;
+            if index >= self.len {
+                return None;
+            }
+            // SAFETY: inside the row, as checked above.
+            let place = unsafe { self.start.add(index) };
+            // SAFETY: 1. aligned and mapped as long as `self`; any bits are a valid atomic.
+            //         2. everybody else sees it as an atomic, too.
+            Some(unsafe { place.as_ref() })
+        }
     }
 }
 

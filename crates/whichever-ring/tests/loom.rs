@@ -322,3 +322,53 @@ fn an_interrupt_hits_the_task_it_was_meant_for_or_none() {
         assert!(hits.iter().filter(|(_, hit)| *hit).count() <= 1, "asked once");
     });
 }
+
+/// A depot's lock and what it guards, as loom knows locks.
+#[derive(Default)]
+struct Guarded {
+    records: loom::sync::Mutex<u32>,
+    call: whichever_ring::Call,
+}
+
+impl Guarded {
+    fn put(&self) {
+        let expected = {
+            let mut records = self.records.lock().unwrap();
+            *records += 1;
+            self.call.is_expected()
+        };
+        if expected {
+            self.call.answer();
+        }
+    }
+
+    fn take(&self) {
+        loop {
+            {
+                let mut records = self.records.lock().unwrap();
+                if *records > 0 {
+                    *records -= 1;
+                    return;
+                }
+                self.call.expect();
+            }
+            self.call.sleep(None);
+        }
+    }
+}
+
+#[test]
+fn a_call_is_never_missed_by_any_of_its_sleepers() {
+    explore(3, || {
+        let depot = Arc::new(Guarded::default());
+        let takers: Vec<_> = (0..2)
+            .map(|_| {
+                let depot = Arc::clone(&depot);
+                thread::spawn(move || depot.take())
+            })
+            .collect();
+        depot.put();
+        depot.put();
+        takers.into_iter().for_each(|taker| taker.join().unwrap());
+    });
+}

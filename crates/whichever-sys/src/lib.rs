@@ -17,6 +17,7 @@ mod pages;
 mod pidfd;
 #[cfg(unix)]
 mod readiness;
+mod robust;
 mod scheduling;
 #[cfg(unix)]
 mod shared;
@@ -35,6 +36,7 @@ pub use pages::page_size;
 pub use pidfd::Pidfd;
 #[cfg(unix)]
 pub use readiness::{kill_on_hangup, poll_readable};
+pub use robust::{NotTaken, RobustLock, Taken};
 pub use scheduling::{Cores, Priority, SignalsBlocked, raise_priority, thread_id, tighten_timers};
 #[cfg(unix)]
 pub use shared::SharedFile;

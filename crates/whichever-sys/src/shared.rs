@@ -57,6 +57,22 @@ impl SharedFile {
         if self.len()? < len { os::set_len(self.as_fd(), len) } else { Ok(()) }
     }
 
+    /// Have memory for this part, which may lie beyond the end: writing to it through a mapping then never faults.
+    ///
+    /// # Errors
+    /// `StorageFull` or `OutOfMemory` when there is none.
+    pub fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        if len == 0 { Ok(()) } else { os::allocate(self.as_fd(), offset, len) }
+    }
+
+    /// A number that no other file of this machine has as long as this one lives.
+    ///
+    /// # Errors
+    /// What the kernel says about the descriptor.
+    pub fn inode(&self) -> io::Result<u64> {
+        os::inode(self.as_fd())
+    }
+
     /// Write all of `bytes` at `offset`; the file must be long enough already or will grow.
     ///
     /// # Errors
@@ -97,7 +113,7 @@ mod os {
     use std::io;
     use std::mem::{ManuallyDrop, MaybeUninit};
     use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-    use std::os::unix::fs::FileExt;
+    use std::os::unix::fs::{FileExt, MetadataExt};
 
     pub(super) fn create(name: &str) -> io::Result<OwnedFd> {
         let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -159,12 +175,23 @@ mod os {
         Ok(())
     }
 
+    pub(super) fn inode(fd: BorrowedFd<'_>) -> io::Result<u64> {
+        Ok(file(fd).metadata()?.ino())
+    }
+
+    pub(super) fn allocate(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
+        fallocate(fd, 0, offset, len)
+    }
+
     pub(super) fn punch(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
-        const MODE: libc::c_int = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        fallocate(fd, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, offset, len)
+    }
+
+    fn fallocate(fd: BorrowedFd<'_>, mode: libc::c_int, offset: u64, len: u64) -> io::Result<()> {
         let too_large = |_| io::Error::from(io::ErrorKind::InvalidInput);
         let (offset, len) = (offset.try_into().map_err(too_large)?, len.try_into().map_err(too_large)?);
         // SAFETY: takes numbers only; the descriptor is borrowed, so it is open.
-        let failed = unsafe { libc::fallocate(fd.as_raw_fd(), MODE, offset, len) } != 0;
+        let failed = unsafe { libc::fallocate(fd.as_raw_fd(), mode, offset, len) } != 0;
         if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
@@ -204,6 +231,14 @@ mod os {
         _into: &mut [MaybeUninit<u8>],
         _offset: u64,
     ) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(super) fn inode(_fd: BorrowedFd<'_>) -> io::Result<u64> {
+        unsupported()
+    }
+
+    pub(super) fn allocate(_fd: BorrowedFd<'_>, _offset: u64, _len: u64) -> io::Result<()> {
         unsupported()
     }
 
@@ -260,6 +295,15 @@ mod tests {
         file.read_at(&mut bytes, 65_535).unwrap();
         assert_eq!(bytes, [7, 0]);
         assert_eq!(file.len().unwrap(), 3 * 65_536);
+    }
+
+    #[test]
+    fn an_allocated_part_has_its_memory_before_it_is_written() {
+        let file = SharedFile::create("whichever-test").unwrap();
+        file.allocate(65_536, 65_536).unwrap();
+        file.allocate(0, 0).unwrap();
+        assert_eq!((file.len().unwrap(), used(&file)), (131_072, 65_536));
+        assert_ne!(file.inode().unwrap(), SharedFile::create("whichever-test").unwrap().inode().unwrap());
     }
 
     #[test]

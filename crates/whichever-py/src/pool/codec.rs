@@ -27,7 +27,7 @@ const TUPLE: u8 = b'(';
 /// Append the code of `value` to `code`; bytes that are too long for it go to `large`.
 ///
 /// False when the value, or something in it, is not a scalar: `code` then ends in the middle.
-pub(super) fn encode<'py>(
+pub(crate) fn encode<'py>(
     value: &Bound<'py, PyAny>,
     code: &mut Vec<u8>,
     large: &mut Vec<Bound<'py, PyBytes>>,
@@ -100,12 +100,12 @@ fn encode_bytes<'py>(bytes: &Bound<'py, PyBytes>, code: &mut Vec<u8>, large: &mu
 }
 
 /// Takes values out of their code.
-pub(super) struct Decoder<'a> {
+pub(crate) struct Decoder<'a> {
     code: &'a [u8],
 }
 
 impl<'a> Decoder<'a> {
-    pub(super) fn new(code: &'a [u8]) -> Self {
+    pub(crate) fn new(code: &'a [u8]) -> Self {
         Self { code }
     }
 
@@ -113,7 +113,7 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// When the code is broken, memory runs out, or `large` fails.
-    pub(super) fn next<'py>(
+    pub(crate) fn next<'py>(
         &mut self,
         py: Python<'py>,
         large: &mut dyn FnMut() -> PyResult<Bound<'py, PyBytes>>,
@@ -146,7 +146,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// What has not been taken yet.
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(crate) fn rest(&self) -> &'a [u8] {
         self.code
     }
 

@@ -110,7 +110,7 @@ impl Slab {
 }
 
 /// Memory of a Python object that a task sends along. The object cannot resize or free it meanwhile.
-pub(super) struct Exported {
+pub(crate) struct Exported {
     // Held only. Not a `PyBuffer`: its drop waits for the interpreter, and tasks are dropped under the pool's lock. That of
     // a reference does not.
     _object: Py<PyAny>,
@@ -126,7 +126,7 @@ unsafe impl Sync for Exported {}
 
 impl Exported {
     /// The content of a bytes object.
-    pub(super) fn bytes(object: &Bound<'_, PyBytes>) -> Self {
+    pub(crate) fn bytes(object: &Bound<'_, PyBytes>) -> Self {
         let content = object.as_bytes();
         Self {
             address: content.as_ptr() as usize,
@@ -139,7 +139,7 @@ impl Exported {
     ///
     /// # Errors
     /// When the object gives none.
-    pub(super) fn view(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(crate) fn view(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         let view = PyBuffer::<u8>::get(object)?;
         let (address, len) = (view.buf_ptr() as usize, view.len_bytes());
         Ok(Self { address, len, _object: object.clone().unbind() })
@@ -151,7 +151,7 @@ impl Exported {
     }
 
     /// As a slice, for a copy.
-    pub(super) fn slice(&self) -> &[u8] {
+    pub(crate) fn slice(&self) -> &[u8] {
         // SAFETY: 1. the export keeps `len` bytes at `address` in place.
         //         2. Python code of other threads may write to them meanwhile, as it may while anything else reads them:
         //            the copy then holds old or new bytes; none is ever interpreted here.

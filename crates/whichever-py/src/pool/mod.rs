@@ -1,10 +1,10 @@
 //! The process pool's seam: pools, iterators and workers as Python classes around `whichever-pool`.
 
-mod codec;
+pub(crate) mod codec;
 mod core;
 mod function;
 mod map;
-mod memory;
+pub(crate) mod memory;
 mod process;
 mod share;
 mod shared;
