@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import itertools
 import logging
+import math
 import os
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from whichever import _core
 from whichever._types import ThreadPoolStatistics
 from whichever.errors import PoolBrokenError
-from whichever.executors._exit import Ending
+from whichever.executors._exit import SLICE_SECONDS, Ending
 from whichever.executors._face import PoolFace, check_initializer, check_workers
 from whichever.executors._future import Future, new_future
 
@@ -162,10 +163,12 @@ class _Host(Ending):
 
     def join(self, seconds: float | None = None) -> None:
         """Wait until all threads but this one have ended, or for so many seconds."""
-        end = None if seconds is None else time.monotonic() + seconds
+        end = math.inf if seconds is None else time.monotonic() + seconds
         for thread in tuple(self.threads):
-            if thread.ident is not None and thread is not threading.current_thread():
-                thread.join(None if end is None else max(end - time.monotonic(), 0.0))
+            if thread.ident is None or thread is threading.current_thread():
+                continue
+            while thread.is_alive() and (left := end - time.monotonic()) > 0:
+                thread.join(min(left, SLICE_SECONDS))  # a signal that comes just before a wait does not end it
 
     def end_at_exit(self, *, interrupted: bool) -> None:
         """Run what was handed in, unless nobody shall wait for it; then see the threads end."""
