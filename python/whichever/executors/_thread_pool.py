@@ -167,8 +167,9 @@ class _Host(Ending):
         for thread in tuple(self.threads):
             if thread.ident is None or thread is threading.current_thread():
                 continue
+            # A signal that comes just before a wait does not end it: no wait is long.
             while thread.is_alive() and (left := end - time.monotonic()) > 0:
-                thread.join(min(left, SLICE_SECONDS))  # a signal that comes just before a wait does not end it
+                thread.join(min(left, SLICE_SECONDS))
 
     def end_at_exit(self, *, interrupted: bool) -> None:
         """Run what was handed in, unless nobody shall wait for it; then see the threads end."""
