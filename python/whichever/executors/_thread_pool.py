@@ -153,7 +153,13 @@ class _Host(Ending):
         thread = _Thread(worker, self, name=f"{self._prefix}_{next(self._count)}", daemon=self._daemon)
         self.threads.append(thread)
         self.keep()
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # Ctrl-C inside a lock of the thread's start: the lock's own complaint hides it.
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None
+            raise
 
     def broken(self, reason: str) -> BaseException:
         """Make the exception of a task that the broken pool does not run."""
