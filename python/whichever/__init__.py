@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         TimelineSpan,
     )
     from whichever.advisor import Machine, Verdict, load_ipython_extension, machine, which
+    from whichever.auto import Decision, Pool
     from whichever.errors import (
         EngineError,
         EngineUnavailableError,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncPool",
+    "Decision",
     "EngineError",
     "EngineUnavailableError",
     "Failure",
@@ -64,6 +66,7 @@ __all__ = [
     "Machine",
     "Meter",
     "NoItemsError",
+    "Pool",
     "PoolBrokenError",
     "PoolStatistics",
     "PriorityQueue",
@@ -103,6 +106,7 @@ _ROOMS = {
         "TimelineSpan",
     ),
     "advisor": ("Machine", "Verdict", "load_ipython_extension", "machine", "which"),
+    "auto": ("Decision", "Pool"),
     "errors": (
         "EngineError",
         "EngineUnavailableError",

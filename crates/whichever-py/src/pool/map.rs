@@ -508,7 +508,7 @@ impl MapIterator {
     }
 
     /// The iterator is dropped before a result was asked for.
-    fn leave(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
+    fn leave_unread(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
         if self.plan.eager {
             source.is_left = true;
             self.refill(py, source)?;
@@ -544,6 +544,13 @@ impl MapIterator {
         self.next(py)
     }
 
+    /// Take no more items; those that were are run, and nobody will read what they give.
+    fn leave(&self) -> PyResult<()> {
+        let mut source = self.lock()?;
+        (source.items, source.is_read) = (None, false);
+        Ok(())
+    }
+
     /// Give up what has not been taken: tasks that have not started never will.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let mut source = self.lock()?;
@@ -561,7 +568,7 @@ impl Drop for MapIterator {
                 let Ok(mut source) = self.lock() else { return };
                 if source.is_read || self.shared.is_foreign() {
                     self.give_up(py, &mut source);
-                } else if let Err(error) = self.leave(py, &mut source) {
+                } else if let Err(error) = self.leave_unread(py, &mut source) {
                     error.write_unraisable(py, None);
                 }
             });

@@ -1,0 +1,110 @@
+"""`Pool`: an executor that measures its tasks and runs them where that is fastest."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from whichever._types import ENGINE_NAMES
+from whichever.auto._course import Course, Results
+from whichever.auto._home import Home
+from whichever.executors._face import PoolFace, check_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from whichever._types import EngineName
+    from whichever.auto._decision import Decision
+    from whichever.executors._face import MapPlan, Rules
+    from whichever.executors._future import Future
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Pool(PoolFace):
+    """Runs tasks in threads, processes, an event loop or right here: whichever is faster.
+
+    Args:
+        engine: ``auto``, or the one engine to use.
+        workers: Most workers; None to find out how many are best.
+        engines: Engines that may be chosen; None for all.
+        seed: Makes what it tries by chance repeatable.
+        verbose: Whether to print each decision in a line to standard error.
+        remember: Whether what is learned of functions is kept for the next run of the program.
+    """
+
+    def __init__(  # noqa: PLR0913 - options by name
+        self,
+        engine: EngineName | str = "auto",
+        workers: int | None = None,
+        *,
+        engines: Collection[EngineName] | None = None,
+        seed: int | None = None,
+        verbose: bool = False,
+        remember: bool = True,
+    ) -> None:
+        del seed, remember
+        chosen = _check_engines(engine, engines)
+        if workers is not None:
+            check_workers(workers)
+        super().__init__(0 if workers is None else workers)
+        self._home = Home(chosen, workers, verbose=verbose)
+        self._courses: weakref.WeakSet[Course[Any]] = weakref.WeakSet()
+        self._is_closed = False
+
+    def _submit(self, rules: Rules, fn: Callable[..., T], args: Any, kwargs: Any) -> Future[T]:
+        return self._home.stable.threads()._submit(rules, fn, args, kwargs)  # noqa: SLF001 - our own
+
+    def _results(self, plan: MapPlan[T]) -> Iterator[T]:
+        if self._is_closed:
+            msg = "cannot schedule new futures after shutdown"
+            raise RuntimeError(msg)
+        course = Course(self._home, plan)
+        self._courses.add(course)
+        try:
+            course.begin()
+        except BaseException:
+            course.abandon()
+            raise
+        return Results(course)
+
+    def history(self) -> tuple[Decision, ...]:
+        """Return the pool's decisions, the oldest first."""
+        return self._home.history.all()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the standard one
+        """Take no more tasks; workers leave when those handed in have ended.
+
+        Args:
+            wait: Whether to return only then.
+            cancel_futures: Whether to cancel tasks that have not started.
+        """
+        self._is_closed = True
+        for course in tuple(self._courses):
+            if cancel_futures:
+                course.cancel()
+            else:
+                course.hand_in_all()
+        self._home.stable.close(wait=wait, cancel_futures=cancel_futures)
+        self._home.close()
+
+    def _end_now(self) -> None:
+        self._is_closed = True
+        for course in tuple(self._courses):
+            course.abandon()
+        self._home.stable.end_now()
+        self._home.close()
+
+
+def _check_engines(engine: str, engines: Collection[EngineName] | None) -> tuple[EngineName, ...]:
+    for name in (*(engines or ()), *(() if engine == "auto" else (engine,))):
+        if name not in ENGINE_NAMES:
+            msg = f"unknown engine {name!r}: there are auto, {', '.join(ENGINE_NAMES)}"
+            raise ValueError(msg)
+    if engine != "auto":
+        return tuple(name for name in ENGINE_NAMES if name == engine)
+    if engines is not None and not engines:
+        msg = "engines must name at least one engine, or be None for all"
+        raise ValueError(msg)
+    return tuple(name for name in ENGINE_NAMES if engines is not None and name in engines)
