@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from whichever._core import __version__
     from whichever._types import (
+        AutoPoolStatistics,
         Failure,
         Forecast,
         Ledger,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncPool",
+    "AutoPoolStatistics",
     "Decision",
     "EngineError",
     "EngineUnavailableError",
@@ -97,6 +99,7 @@ __all__ = [
 _ROOMS = {
     "_core": ("__version__",),
     "_types": (
+        "AutoPoolStatistics",
         "Failure",
         "Forecast",
         "Ledger",

@@ -2,7 +2,8 @@
 //!
 //! Two cheap figures tell: seconds that pass for each task that ends, and CPU seconds that it takes. Both are compared in
 //! logarithms with their own mean and spread so far (exponentially weighted), so that uneven tasks need more to be called
-//! changed than even ones. A single strange window proves nothing: a garbage collection, a neighbour, one long task.
+//! changed than even ones. A single strange window proves nothing: a garbage collection, one long task. Nor does one in
+//! which other programs took more or less of the machine than before: then more time passes, and the tasks are the same.
 
 /// What one window saw.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,6 +14,8 @@ pub struct Window {
     pub seconds: f64,
     /// CPU seconds that the tasks took meanwhile.
     pub cpu: f64,
+    /// Cores that other programs of the machine took meanwhile; 0 where that cannot be told.
+    pub others: f64,
 }
 
 /// Windows that only teach what is usual.
@@ -27,6 +30,8 @@ const DEVIATIONS: f64 = 3.0;
 const WEIGHT: f64 = 0.25;
 /// CPU below this share of the time says nothing by its ratio: it is hardly any.
 const LITTLE_CPU: f64 = 0.02;
+/// Change of the cores that others take from which on the pace of tasks is theirs to explain.
+const OTHERS: f64 = 0.25;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Trend {
@@ -58,6 +63,7 @@ impl Trend {
 pub struct Pilot {
     pace: Trend,
     cpu: Trend,
+    others: f64,
     strange: u32,
 }
 
@@ -77,6 +83,12 @@ impl Pilot {
         let tasks = window.tasks as f64;
         let pace = (window.seconds / tasks).ln();
         let cpu = (window.cpu.max(0.0) + LITTLE_CPU * window.seconds).ln() - tasks.ln();
+        let is_disturbed = self.pace.seen > 0 && (window.others - self.others).abs() > OTHERS;
+        self.others +=
+            if self.pace.seen == 0 { window.others } else { WEIGHT * (window.others - self.others) };
+        if is_disturbed && !self.cpu.is_strange(cpu) {
+            return false;
+        }
         if self.pace.is_strange(pace) || self.cpu.is_strange(cpu) {
             self.strange += 1;
             if self.strange < STRANGE {
@@ -98,7 +110,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn window(tasks: u64, seconds: f64, cpu: f64) -> Window {
-        Window { tasks, seconds, cpu }
+        Window { tasks, seconds, cpu, others: 0.0 }
     }
 
     fn steady(pilot: &mut Pilot) {
@@ -121,6 +133,17 @@ mod tests {
         steady(&mut pilot);
         assert!(!pilot.observe(window(100, 0.05, 0.0)));
         assert!(pilot.observe(window(100, 0.05, 0.0)));
+    }
+
+    #[test]
+    fn a_neighbour_that_slows_tasks_down_has_not_changed_them() {
+        let mut pilot = Pilot::new();
+        steady(&mut pilot);
+        for others in [0.0, 0.9, 1.0, 1.0, 0.3, 0.0, 0.0] {
+            let seconds = 0.05 * (1.0 + others);
+            let changed = pilot.observe(Window { tasks: 100, seconds, cpu: 0.05, others });
+            assert!(!changed, "{others}");
+        }
     }
 
     #[test]

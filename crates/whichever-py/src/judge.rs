@@ -36,8 +36,8 @@ impl Pilot {
         Self::default()
     }
 
-    /// Take in a window in which so many `tasks` ended. True when tasks have changed.
-    fn observe(&mut self, tasks: u64, seconds: f64, cpu: f64) -> bool {
-        self.0.observe(Window { tasks, seconds, cpu })
+    /// Take in a window in which so many `tasks` ended and other programs took so many cores. True when tasks have changed.
+    fn observe(&mut self, tasks: u64, seconds: f64, cpu: f64, others: f64) -> bool {
+        self.0.observe(Window { tasks, seconds, cpu, others })
     }
 }

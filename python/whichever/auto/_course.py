@@ -16,9 +16,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from whichever import _core
-from whichever.advisor._judge import Trial
 from whichever.auto._leg import Leg
-from whichever.auto._look import Choice, Look, choose
+from whichever.auto._look import TINY_SECONDS, Choice, Look, choose
 from whichever.auto._source import Source
 from whichever.executors._coroutines import is_coroutine_function
 from whichever.executors._face import MapPlan
@@ -90,10 +89,8 @@ class Course(Generic[T]):
         if forced is not None:
             self._follow(Choice(forced, self._home.fixed_workers(forced), "asked for"))
             return
-        know = self._home.knowledge(fn)
-        if know.is_metered and know.is_checked:
-            choice = choose(know, self._source.left(), self._home.stable.open_engines())
-            self._follow(choice)
+        if self._home.is_metered(fn) and (know := self._home.knowledge(fn)).is_checked:
+            self._follow(choose(know, self._source.left(), self._home.stable.open_engines()))
             return
         self._look()
 
@@ -101,28 +98,15 @@ class Course(Generic[T]):
 
     def _look(self, *, again: bool = False) -> None:
         """Run items here until it is known where to go on, or threads have begun to help because this one waits."""
-        know = self._home.knowledge(self._plan.fn)
-        look = Look(know, self._home.stable.open_engines, star=self._source.star)
-        if again:
-            look.become_serious(self._source.peek())
+        look = Look(self._home, self._plan.fn, star=self._source.star)
         leg, values = Leg("serial", 1), list[Any]()
-        choice: Choice | None = None
-        error: BaseException | None = None
         with self._lock:
             self._looks_here = True
         try:
             with self._home.watching(self):
-                while choice is None and self._looks_here:
-                    taken = self._source.take(1)
-                    if not taken:
-                        break
-                    try:
-                        values.append(look.call(taken[0]))
-                    except Exception as raised:  # noqa: BLE001 - the task's own, given out in its place
-                        error = raised
-                        break
-                    self._refuse_late()
-                    choice = look.think(self._source.left(), self._source.peek)
+                if again:
+                    look.become_serious(self._source.peek())
+                choice, error = self._look_until_sure(look, values, again=again)
         finally:
             with self._lock:
                 helped, self._looks_here = not self._looks_here, False
@@ -134,6 +118,45 @@ class Course(Generic[T]):
             self._legs.insert(len(self._legs) - helped, leg)
             if choice is not None and not helped:
                 self._follow(choice)
+
+    def _look_until_sure(
+        self, look: Look, values: list[Any], *, again: bool
+    ) -> tuple[Choice | None, BaseException | None]:
+        choice, error, sprints = None, None, not again
+        while choice is None and self._looks_here:
+            items = self._source.take(look.next_sprint() if sprints else 1)
+            if not items:
+                break
+            if sprints:
+                seconds, error = self._run_segment(items, values, 0.0)
+                sprints = look.note(len(items), seconds)
+            else:
+                error = _call(look, items[0], values)
+            if error is not None:
+                break
+            self._refuse_late()
+            if not sprints:
+                choice = look.think(self._source.left(), self._source.peek)
+        return choice, error
+
+    def _run_segment(
+        self, items: list[Any], values: list[Any], most_seconds: float
+    ) -> tuple[float, BaseException | None]:
+        """Run items here, in a plain loop that is cut short when it waits and takes longer than that."""
+        iterator, error = iter(items), None
+        begin = time.perf_counter()
+        self._segment = items, iterator, begin + most_seconds
+        try:
+            if self._source.star:
+                values.extend(itertools.starmap(self._plan.fn, iterator))
+            else:
+                values.extend(map(self._plan.fn, iterator))
+        except Exception as raised:  # noqa: BLE001 - the task's own, given out in its place
+            error = raised
+        finally:
+            with self._lock:
+                self._segment = None
+        return time.perf_counter() - begin, error
 
     def _refuse_late(self) -> None:
         if self._deadline is not None and time.monotonic() > self._deadline:
@@ -204,10 +227,16 @@ class Course(Generic[T]):
         if leg.engine == "threads":
             return pool.results_of(inner, items, star=star, first=_FIRST_THREADS_TASKS)
         if leg.engine == "processes":
-            return pool.results_of(inner, items, star=star)
+            return pool.results_of(inner, items, star=star, rescue=self._rescue)
         if star:
             inner = replace(inner, iterables=_columns(items, len(plan.iterables)))
         return pool._results(inner)  # noqa: SLF001 - of our own pools
+
+    def _rescue(self, item: Any, error: BaseException) -> Any:
+        """Run in a thread the task of an item that does not pickle, though those before it did."""
+        self._home.warn_late(self._plan.fn, error)
+        args = item if self._source.star else (item,)
+        return self._home.stable.threads().submit(self._plan.fn, *args)
 
     def _feed(self, leg: Leg) -> Generator[Any, None, None]:
         """Give a leg its items, and look how it is doing from time to time."""
@@ -234,9 +263,9 @@ class Course(Generic[T]):
         tasks, seconds, cpu = window
         if leg.trial_seconds > 0.0:
             self._judge_trial(leg)
-        elif leg.pilot.observe(tasks, seconds, cpu):
+        elif leg.pilot.observe(tasks, seconds, cpu, leg.others()):
             self._reconsider(leg)
-        elif not self._home.knowledge(self._plan.fn).is_metered and cpu > _BUSY_CORES * seconds:
+        elif not self._home.is_metered(self._plan.fn) and cpu > _BUSY_CORES * seconds:
             self._reconsider(leg)
 
     def _judge_trial(self, leg: Leg) -> None:
@@ -244,7 +273,7 @@ class Course(Generic[T]):
         if seconds < leg.trial_seconds or done < 2 * leg.workers:
             return
         know, left = self._home.knowledge(self._plan.fn), self._source.left()
-        know.learn_trial(Trial(leg.engine, leg.workers, done, seconds, 0.0))
+        know.learn_trial(leg.engine, leg.workers, done, seconds)
         choice = choose(know, left, self._home.stable.open_engines())
         rest = seconds / done * left
         if choice.rivals and rest > _TRIAL_SHARE * choice.tried_seconds:
@@ -298,7 +327,7 @@ class Course(Generic[T]):
             self._lock.release()
 
     def _help(self) -> None:
-        if not self._home.allows("threads"):
+        if not self._home.allows("threads") or not self._source.left():
             return
         self._looks_here = False
         stable = self._home.stable
@@ -313,12 +342,10 @@ class Course(Generic[T]):
         items, iterator, due = self._segment
         if time.perf_counter() < due or not self._home.allows("threads"):
             return
-        rest = _core.cut_short(items, iterator)
-        if rest:
-            self._segment = None
-            self._source.give_back(rest)
-            self._looks_here = True
-            self._help()
+        self._source.give_back(_core.cut_short(items, iterator))
+        self._segment = None
+        self._looks_here = True
+        self._help()
 
     # Reading.
 
@@ -353,25 +380,16 @@ class Course(Generic[T]):
 
     def _loop(self, leg: Leg) -> Generator[T, None, None]:
         """Run items here, some at a time, in plain loops."""
-        fn, star, count, changed = self._plan.fn, self._source.star, self._first_segment(), False
+        count, changed = self._first_segment(), False
         while not self._legs and not changed:
             items = self._source.take(count)
             if not items:
                 return
-            values, iterator = list[Any](), iter(items)
+            values, cpu = list[Any](), time.thread_time()
             expected = max(self._mean * count, _SEGMENT_SECONDS)
-            error: BaseException | None = None
             with self._home.watching(self):
-                begin, cpu = time.perf_counter(), time.thread_time()
-                self._segment = items, iterator, begin + _OVERRUN * expected
-                try:
-                    values.extend(itertools.starmap(fn, iterator) if star else map(fn, iterator))
-                except Exception as raised:  # noqa: BLE001 - the task's own, given out in its place
-                    error = raised
-                finally:
-                    with self._lock:
-                        self._segment = None
-            seconds = time.perf_counter() - begin
+                seconds, error = self._run_segment(items, values, _OVERRUN * expected)
+            cpu = time.thread_time() - cpu
             yield from values
             if error is not None:
                 raise error
@@ -379,7 +397,10 @@ class Course(Generic[T]):
             if values:
                 self._mean = seconds / len(values)
                 count = self._next_segment(count)
-                changed = leg.pilot.observe(len(values), seconds, time.thread_time() - cpu)
+                if self._mean < TINY_SECONDS:
+                    continue
+                changed = leg.pilot.observe(len(values), seconds, cpu, 0.0)
+                changed = changed and self._mean * self._source.left() > _PATIENCE_SECONDS
         if changed and not self._legs:
             self._look_again()
 
@@ -478,6 +499,15 @@ class Results(Generic[T]):
     def __del__(self) -> None:
         if not self._is_read and not self._course.leave():
             warn_unread()
+
+
+def _call(look: Look, item: Any, values: list[Any]) -> BaseException | None:
+    """Run one task under the meter; return what it raised."""
+    try:
+        values.append(look.call(item))
+    except Exception as raised:  # noqa: BLE001 - the task's own, given out in its place
+        return raised
+    return None
 
 
 def _then_raise(values: list[Any], error: BaseException) -> Generator[Any, None, None]:

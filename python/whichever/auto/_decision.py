@@ -55,6 +55,7 @@ class History:
         self._verbose = verbose
         self._decisions: deque[Decision] = deque(maxlen=_KEPT)
         self._lock = threading.Lock()
+        self.count = 0
 
     def note(
         self, fn: Callable[..., Any], engine: EngineName, workers: int, done: int, reason: str
@@ -70,6 +71,7 @@ class History:
         )
         with self._lock:
             self._decisions.append(decision)
+            self.count += 1
         if self._verbose:
             print(f"whichever: {decision}", file=sys.stderr, flush=True)  # noqa: T201 - asked for
         return decision

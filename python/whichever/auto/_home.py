@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from whichever import _core
 from whichever._types import ENGINE_NAMES
-from whichever.auto._decision import Decision, History
-from whichever.auto._knowledge import Knowledge
+from whichever.auto._decision import Decision, History, name_of
 from whichever.auto._stable import Stable, cores
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from whichever._types import EngineName
     from whichever.auto._course import Course
+    from whichever.auto._knowledge import Knowledge
 
 _FUNCTIONS_KEPT = 256
 _MOST_AT_ONCE = 512
@@ -44,6 +45,8 @@ class Home:
         self.latest_knowledge: Knowledge | None = None
         self._known: dict[Any, Knowledge] = {}
         self._watched: list[Course[Any]] = []
+        self._watches_tasks = False
+        self._has_warned = False
         self._lock = threading.Lock()
         own = weakref.ref(self)
         self._scout = _core.Scout(lambda: _on_wait(own))
@@ -74,8 +77,10 @@ class Home:
         return {"threads": min(32, cores() + 4), "async": _MOST_AT_ONCE}.get(engine, cores())
 
     def knowledge(self, fn: Callable[..., Any]) -> Knowledge:
-        """Return what is known of a function."""
-        key = _key(fn)
+        """Return what is known of a function, which may be nothing yet."""
+        from whichever.auto._knowledge import Knowledge  # noqa: PLC0415 - 20 ms that short maps do not pay
+
+        key = key_of(fn)
         with self._lock:
             found = self._known.get(key)
             if found is None:
@@ -86,12 +91,16 @@ class Home:
             self.latest_knowledge = found
             return found
 
+    def is_metered(self, fn: Callable[..., Any]) -> bool:
+        """Say whether tasks of a function were metered."""
+        found = self._known.get(key_of(fn))
+        return found is not None and found.is_metered
+
     def waits(self, fn: Callable[..., Any]) -> bool:
         """Say whether a function's tasks wait, as far as is known."""
-        know = self.knowledge(fn)
-        if know.answer is None or not know.is_metered:
+        if not self.is_metered(fn):
             return True
-        ledger = know.case.question()["ledger"]
+        ledger = self.knowledge(fn).case.question()["ledger"]
         blocked = sum(ledger["parts"]["blocked"].values())
         return bool(blocked > _WAITING_SHARE * ledger["wall"])
 
@@ -104,11 +113,14 @@ class Home:
         del latest
         self.latest = decision
 
-    def grow(self, pool: Any) -> None:
-        """Let there be more threads, if tasks wait for one."""
+    def grow(self, pool: Any) -> bool:
+        """Let there be more threads, if tasks wait for one. False when none does, or no more may be."""
         counts = pool.statistics()
-        if counts.waiting and not counts.workers_idle and counts.workers < self.stable.most_threads:
+        if not counts.waiting or counts.workers >= self.stable.most_threads:
+            return False
+        if not counts.workers_idle:
             pool.raise_workers(min(2 * max(counts.workers, 1), self.stable.most_threads))
+        return True
 
     def watch(self, course: Course[Any]) -> None:
         """Tell a course from now on when the program waits."""
@@ -122,8 +134,22 @@ class Home:
         with self._lock:
             if course in self._watched:
                 self._watched.remove(course)
-            if not self._watched:
+            if not self._watched and not self._watches_tasks:
                 self._scout.disarm()
+
+    def watch_tasks(self) -> None:
+        """Let there be more threads when the program waits and single tasks wait for one."""
+        if not self._watches_tasks:
+            with self._lock:
+                self._watches_tasks = True
+                self._scout.arm()
+
+    def warn_late(self, fn: Callable[..., Any], error: BaseException | None) -> None:
+        """Say once that tasks stay here that were to go to processes."""
+        if not self._has_warned:
+            self._has_warned = True
+            msg = f"arguments of {name_of(fn)} do not pickle ({error}): such tasks run in threads"
+            warnings.warn(msg, RuntimeWarning, stacklevel=4)
 
     @contextlib.contextmanager
     def watching(self, course: Course[Any]) -> Generator[None, None, None]:
@@ -140,11 +166,16 @@ class Home:
         if not self._lock.acquire(blocking=False):
             return
         try:
-            watched = tuple(self._watched)
+            watched, tasks = tuple(self._watched), self._watches_tasks
         finally:
             self._lock.release()
         for course in watched:
             course.on_wait()
+        if tasks and not self.grow(self.stable.threads()):
+            with self._lock:
+                self._watches_tasks = False
+                if not self._watched:
+                    self._scout.disarm()
 
     def close(self) -> None:
         """End the scout."""
@@ -159,7 +190,7 @@ def _on_wait(own: weakref.ref[Home]) -> bool:
     return True
 
 
-def _key(fn: Callable[..., Any]) -> Any:
+def key_of(fn: Callable[..., Any]) -> Any:
     """Return what a function is known by: its code, so that a lambda made anew each time is the same one."""
     code = getattr(getattr(fn, "__func__", fn), "__code__", None)
     if code is not None:

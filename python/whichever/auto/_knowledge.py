@@ -77,9 +77,9 @@ class Knowledge:
         if payload.error is not None:
             self.exclude(dict.fromkeys(COPYING, payload.error))
 
-    def learn_trial(self, trial: Trial) -> None:
+    def learn_trial(self, engine: EngineName, workers: int, tasks: int, seconds: float) -> None:
         """Take in a short run; one of the same engine and workers before it is forgotten."""
-        same = (trial.engine, trial.workers)
+        trial, same = Trial(engine, workers, tasks, seconds, 0.0), (engine, workers)
         self.case.trials = [old for old in self.case.trials if (old.engine, old.workers) != same]
         self.case.trials.append(trial)
 

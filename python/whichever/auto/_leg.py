@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from whichever import _core
+from whichever.advisor._neighbours import Neighbours
 from whichever.auto._stable import cpu_seconds, ended_tasks
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Leg:
         self._block_at = 0.0
         self._window: tuple[float, int, float] | None = None
         self._begun: tuple[float, int] | None = None
+        self._neighbours = Neighbours()
 
     def next_block(self) -> int:
         """Return how many items to hand in until the next look: so many as keep that rare, and not too rare."""
@@ -91,6 +93,11 @@ class Leg:
         cpu_now = cpu_seconds(self.pool)
         self._window = now, ended_now, cpu_now
         return ended_now - ended, now - at, cpu_now - cpu
+
+    def others(self) -> float:
+        """Return the cores that other programs took since this was last asked."""
+        busy, self._neighbours = self._neighbours.busy(), Neighbours()
+        return busy
 
     def so_far(self) -> tuple[int, float]:
         """Return tasks ended and seconds since the leg began."""

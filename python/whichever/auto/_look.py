@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from whichever._types import EngineName
     from whichever.advisor._effects import Watch
+    from whichever.auto._home import Home
     from whichever.auto._knowledge import Knowledge
     from whichever.meter import Meter
 
@@ -28,6 +29,9 @@ _ENOUGH_SECONDS = 0.1
 _ENOUGH_SHARE = 0.03
 """Of the work left: no longer are tasks looked at before one engine is chosen, which the others may yet beat."""
 _LEAST_SECONDS = 0.012
+_SPRINT_SECONDS = 0.002
+"""Of plain loops, so that the length even of tiny tasks is known."""
+TINY_SECONDS = 4e-7
 _WATCH_SECONDS = 0.05
 _WATCHED_ALL = 3
 """Items that are compared with what they were before, each of them; after that ever fewer."""
@@ -57,14 +61,17 @@ class Look:
     """Runs items here and says when enough is known.
 
     Args:
-        know: Grows with each item that is metered.
-        open_engines: Names the engines that have workers already.
+        home: Knows the function, or will.
+        fn: The function.
         star: Whether an item is a tuple of arguments.
+        kwargs: Keywords that every call gets.
     """
 
-    def __init__(self, know: Knowledge, open_engines: Callable[[], set[EngineName]], *, star: bool) -> None:
-        self._know = know
-        self._open_engines = open_engines
+    def __init__(
+        self, home: Home, fn: Callable[..., Any], *, star: bool, kwargs: Mapping[str, Any] | None = None
+    ) -> None:
+        self._home, self._fn = home, fn
+        self._kwargs = kwargs or {}
         self._star = star
         self._seconds = 0.0
         self._serious_seconds = 0.0
@@ -73,15 +80,25 @@ class Look:
         self._watch: Watch | None = None
         self._pairs: list[tuple[Any, Any]] = []
 
+    def next_sprint(self) -> int:
+        """Return how many items to run before the next look at the clock: twice as many as before."""
+        return max(self._count, 1)
+
+    def note(self, count: int, seconds: float) -> bool:
+        """Take in how long items took that were run in a plain loop. False when that tells enough of their length."""
+        self._count += count
+        self._seconds += seconds
+        return self._seconds < _SPRINT_SECONDS
+
     def call(self, item: Any) -> Any:
         """Run the task of `item`."""
-        fn, args = self._know.fn, item if self._star else (item,)
+        args = item if self._star else (item,)
         meter, watched = self._meter, False
         if meter is not None and self._watch is not None:
             watched = self._begin_watching(item)
         begin = time.perf_counter()
         try:
-            result = fn(*args) if meter is None else meter.call(fn, *args)
+            result = self._run(args)
         finally:
             seconds = time.perf_counter() - begin
             self._seconds += seconds
@@ -95,6 +112,21 @@ class Look:
                 self._pairs.append((item, result))
         return result
 
+    def _run(self, args: Any) -> Any:
+        meter = self._meter
+        if meter is None:
+            return self._fn(*args, **self._kwargs)
+        if not self._kwargs:
+            return meter.call(self._fn, *args)
+        meter.begin()
+        try:
+            result = self._fn(*args, **self._kwargs)
+        except BaseException:
+            meter.end(returned=False)
+            raise
+        meter.end()
+        return result
+
     def mean(self) -> float:
         """Return the seconds of a task, on average."""
         return self._seconds / max(self._count, 1)
@@ -104,17 +136,19 @@ class Look:
         ahead = self.mean() * left
         if ahead < _WORTH_SECONDS:
             return Choice("serial", 1, "what is left takes less than starting anything")
+        if self.mean() < TINY_SECONDS:
+            return Choice("serial", 1, "a task takes less than handing it to anybody")
         if self._meter is None:
-            opened = self._open_engines() & {"processes", "interpreters"}
+            opened = self._home.stable.open_engines() & {"processes", "interpreters"}
             if ahead < (_SERIOUS_OPEN_SECONDS if opened else _SERIOUS_SECONDS):
                 return Choice("serial", 1, "what is left takes less than starting processes")
             self.become_serious(next_item())
             return None
         if self._serious_seconds < max(_LEAST_SECONDS, min(_ENOUGH_SECONDS, _ENOUGH_SHARE * ahead)):
             return None
-        return self._ask(left)
+        return self.decide(left)
 
-    def become_serious(self, item: Any) -> None:
+    def become_serious(self, item: Any, *, rate_hz: float = 1000.0) -> None:
         """Meter and compare from now on; `item` is the next one."""
         from whichever.advisor._effects import (  # noqa: PLC0415 - 30 ms that short maps do not pay
             Watch,
@@ -123,7 +157,7 @@ class Look:
         )
         from whichever.meter import Meter  # noqa: PLC0415
 
-        know = self._know
+        know = self._home.knowledge(self._fn)
         if not know.is_checked:
             reach = inspect_function(know.fn, item)
             excluded = exclusions_before(know.fn, item, reach)
@@ -132,7 +166,7 @@ class Look:
             know.exclude({"async": "is not a coroutine function"})
             if not know.copies_are_excluded():
                 self._watch = Watch(know.fn, reach, budget=_WATCH_SECONDS)
-        self._meter = Meter()
+        self._meter = Meter(rate_hz=rate_hz)
         self._meter.__enter__()
 
     def _begin_watching(self, item: Any) -> bool:
@@ -143,8 +177,9 @@ class Look:
         self._watch.before(item)
         return True
 
-    def _ask(self, left: int) -> Choice:
-        know, meter = self._know, self._meter
+    def decide(self, left: int) -> Choice:
+        """Choose for `left` tasks by what is known."""
+        know, meter = self._home.knowledge(self._fn), self._meter
         assert meter is not None  # noqa: S101 - it became serious
         know.learn_ledger(meter.ledger_json(), meter.task_seconds)
         if self._watch is not None:
@@ -155,7 +190,7 @@ class Look:
 
             items, results = zip(*self._pairs, strict=True)
             know.learn_payload(measure_payload(know.fn, list(items), list(results)))
-        return choose(know, left, self._open_engines())
+        return choose(know, left, self._home.stable.open_engines())
 
     def close(self) -> None:
         """End the meter."""

@@ -98,14 +98,29 @@ class ProcessPool(PoolFace):
         future: Future[T] = self._core.submit_call(rules, fn, args, kwargs)
         return future
 
+    def submit_or_raise(self, rules: Rules, fn: Callable[..., T], args: Any, kwargs: Any) -> Future[T]:
+        """Hand in a task; raise what keeps its function or arguments from being pickled."""
+        future: Future[T] = self._core.submit_call(rules, fn, args, kwargs, raises=True)
+        return future
+
     def _results(self, plan: MapPlan[T]) -> Iterator[T]:
         iterables = plan.iterables
         if len(iterables) == 1:
             return self.results_of(plan, iterables[0], star=False)
         return self.results_of(plan, zip(*iterables, strict=False), star=True)
 
-    def results_of(self, plan: MapPlan[T], items: Iterable[Any], *, star: bool) -> Iterator[T]:
-        """Hand in what `plan` says for `items` instead of its own; with `star` each is a tuple of arguments."""
+    def results_of(
+        self,
+        plan: MapPlan[T],
+        items: Iterable[Any],
+        *,
+        star: bool,
+        rescue: Callable[[Any, BaseException], Future[T]] | None = None,
+    ) -> Iterator[T]:
+        """Hand in what `plan` says for `items` instead of its own; with `star` each is a tuple of arguments.
+
+        For an item that does not pickle `rescue` is called with it and the error; it gives the future of its task.
+        """
         results: Iterator[T] = self._core.map_items(
             plan.fn,
             items,
@@ -116,6 +131,7 @@ class ProcessPool(PoolFace):
             ordered=plan.ordered,
             timeout=plan.timeout,
             rules=plan.rules,
+            rescue=rescue,
         )
         return results
 

@@ -55,10 +55,15 @@ pub(super) struct Plan {
     pub(super) ordered: bool,
     /// Whether to give pairs of value and error, and to go on after an error.
     pub(super) outcomes: bool,
+    /// Gives the future of a task whose item does not pickle.
+    pub(super) rescue: Option<Py<PyAny>>,
     pub(super) rules: Rules,
     pub(super) context: Arc<[u8]>,
     pub(super) limit: Limit,
 }
+
+/// The future of a task that somebody else runs, because its item does not pickle.
+struct Rescued(Py<PyAny>);
 
 /// Where results wait.
 pub(crate) struct Run {
@@ -312,7 +317,10 @@ impl MapIterator {
                     source.rest = Rest { codes, taken_bytes: 0, left: count };
                 }
                 Some(Parcel { ended, .. }) => {
-                    let outcome = self.shared.decode(py, ended);
+                    let outcome = match rescued(ended) {
+                        Ok(future) => self.await_rescued(py, &mut source, &future)?,
+                        Err(ended) => self.shared.decode(py, ended),
+                    };
                     return self.give_out(py, &mut source, outcome).map(Some);
                 }
                 None if self.run.outstanding() == 0 => {
@@ -321,6 +329,14 @@ impl MapIterator {
                 }
                 None => self.await_next(py, &mut source)?,
             }
+        }
+    }
+
+    fn await_rescued(&self, py: Python<'_>, source: &mut Source, future: &Rescued) -> PyResult<Outcome> {
+        match future.0.call_method0(py, intern!(py, "result")) {
+            Ok(value) => Ok(Outcome::Value(value)),
+            Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => self.fail(py, source, error),
+            Err(error) => Ok(Outcome::Error(error.into_value(py).into_any())),
         }
     }
 
@@ -446,7 +462,18 @@ impl MapIterator {
             }
         }
         self.send(py, std::mem::replace(block, Block::new(next_index)));
-        self.send_alone(py, next_index - 1, packed);
+        match (packed, &self.plan.rescue) {
+            (Err(error), Some(rescue)) => {
+                self.run.open(1);
+                let unsent: Box<dyn std::any::Any + Send + Sync> =
+                    match rescue.call1(py, (item, error.into_value(py))) {
+                        Ok(future) => Box::new(Rescued(future)),
+                        Err(error) => Box::new(error.into_value(py).into_any()),
+                    };
+                self.run.settle(next_index - 1, 1, Ended::Unsent(unsent));
+            }
+            (packed, _) => self.send_alone(py, next_index - 1, packed),
+        }
     }
 
     fn send_alone(&self, py: Python<'_>, index: u64, packed: PyResult<Packed>) {
@@ -531,6 +558,14 @@ impl MapIterator {
         drop(unwanted); // not under the lock: the end of an error may run Python code
         let ((), effects) = self.shared.hub().with(|crew| crew.drop_cancelled());
         self.shared.act(py, effects);
+    }
+}
+
+/// The future in place of a task that was not sent, if there is one.
+fn rescued(ended: Ended) -> Result<Box<Rescued>, Ended> {
+    match ended {
+        Ended::Unsent(unsent) => unsent.downcast().map_err(Ended::Unsent),
+        ended => Err(ended),
     }
 }
 
