@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -48,10 +49,8 @@ def _read(read: Callable[[], Iterator[Any]], results: Queue[tuple[Any, BaseExcep
     except QueueClosed:
         pass
     except BaseException as error:  # noqa: BLE001 - it is raised where the results are awaited
-        try:
+        with contextlib.suppress(QueueClosed):
             results.put((None, error))
-        except QueueClosed:
-            pass
     finally:
         close = getattr(iterator, "close", None)
         if close is not None:

@@ -1,8 +1,8 @@
 """The course of one map: a look at the first items here, then leg after leg, each on the engine that is best by then.
 
 Results are those of the legs, one leg after the other, so their order is the items'. An engine takes its items from a
-feed that it asks for more when it has little left; there the course looks how the leg is doing, and may end it: then the
-next leg begins with the next item while the last results of the one before are still on their way.
+feed that it asks for more when it has little left; there the course looks how the leg is doing, and may end it: then
+the next leg begins with the next item while the last results of the one before are still on their way.
 """
 
 from __future__ import annotations
@@ -263,9 +263,9 @@ class Course(Generic[T]):
         tasks, seconds, cpu = window
         if leg.trial_seconds > 0.0:
             self._judge_trial(leg)
-        elif leg.pilot.observe(tasks, seconds, cpu, leg.others()):
-            self._reconsider(leg)
-        elif not self._home.is_metered(self._plan.fn) and cpu > _BUSY_CORES * seconds:
+            return
+        is_new = not self._home.is_metered(self._plan.fn) and cpu > _BUSY_CORES * seconds
+        if is_new or leg.pilot.observe(tasks, seconds, cpu, leg.others()):
             self._reconsider(leg)
 
     def _judge_trial(self, leg: Leg) -> None:
@@ -332,7 +332,11 @@ class Course(Generic[T]):
         self._looks_here = False
         stable = self._home.stable
         self._home.note(
-            self._plan.fn, "threads", stable.most_threads, self._source.given, "tasks wait: others go on meanwhile"
+            self._plan.fn,
+            "threads",
+            stable.most_threads,
+            self._source.given,
+            "tasks wait: others go on meanwhile",
         )
         # The scout's own context is empty: tasks are to see that of whoever called `map`.
         self._context.copy().run(self._start, Leg("threads", stable.most_threads, stable.threads()))
@@ -531,7 +535,7 @@ def _columns(rows: Any, width: int) -> tuple[Any, ...]:
 
     def first() -> Iterator[Any]:
         nonlocal row
-        for row in rows:  # noqa: B020 - the others read it
+        for row in rows:
             yield row[0]
 
     def other(column: int) -> Iterator[Any]:
@@ -539,4 +543,3 @@ def _columns(rows: Any, width: int) -> tuple[Any, ...]:
             yield row[column]
 
     return (first(), *(other(column) for column in range(1, width)))
-

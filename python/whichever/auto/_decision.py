@@ -40,7 +40,9 @@ class Decision:
 
     def __str__(self) -> str:
         size = "" if self.engine == "serial" else f" x{self.workers}"
-        return f"{self.at:8.3f} s  {self.function}: {self.engine}{size} after {self.done} tasks: {self.reason}"
+        return (
+            f"{self.at:8.3f} s  {self.function}: {self.engine}{size} after {self.done} tasks: {self.reason}"
+        )
 
 
 class History:

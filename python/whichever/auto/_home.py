@@ -104,9 +104,7 @@ class Home:
         blocked = sum(ledger["parts"]["blocked"].values())
         return bool(blocked > _WAITING_SHARE * ledger["wall"])
 
-    def note(
-        self, fn: Callable[..., Any], engine: EngineName, workers: int, done: int, reason: str
-    ) -> None:
+    def note(self, fn: Callable[..., Any], engine: EngineName, workers: int, done: int, reason: str) -> None:
         """Keep a decision, unless it says what the one before did."""
         latest = self.latest
         decision = self.history.note(fn, engine, workers, done, reason)
@@ -182,12 +180,10 @@ class Home:
         self._scout.close()
 
 
-def _on_wait(own: weakref.ref[Home]) -> bool:
+def _on_wait(own: weakref.ref[Home]) -> None:
     home = own()
-    if home is None:
-        return False
-    home.on_wait()
-    return True
+    if home is not None:
+        home.on_wait()
 
 
 def key_of(fn: Callable[..., Any]) -> Any:

@@ -36,7 +36,7 @@ class Pool(PoolFace):
         remember: Whether what is learned of functions is kept for the next run of the program.
     """
 
-    def __init__(  # noqa: PLR0913 - options by name
+    def __init__(
         self,
         engine: EngineName | str = "auto",
         workers: int | None = None,
@@ -127,7 +127,11 @@ class Pool(PoolFace):
     def statistics(self) -> AutoPoolStatistics:
         """Return what the pool has done and holds, by engine."""
         return AutoPoolStatistics(
-            engines={engine: pool.statistics() for engine, pool in self._home.stable.all() if hasattr(pool, "statistics")},
+            engines={
+                engine: pool.statistics()
+                for engine, pool in self._home.stable.all()
+                if hasattr(pool, "statistics")
+            },
             decisions=self._home.history.count,
             engine=None if self._home.latest is None else self._home.latest.engine,
         )

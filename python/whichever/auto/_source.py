@@ -32,9 +32,7 @@ class Source:
     def __init__(self, iterables: Sequence[Iterable[Any]], *, eager: bool, ahead: int | None) -> None:
         self.star = len(iterables) != 1
         self._eager = eager
-        self._items: Iterator[Any] | None = (
-            zip(*iterables, strict=False) if self.star else iter(iterables[0])
-        )
+        self._items: Iterator[Any] | None = zip(*iterables, strict=False) if self.star else iter(iterables[0])
         self._back: deque[Any] = deque()
         self._lock = threading.Lock()
         self._owner = threading.get_ident()

@@ -136,5 +136,3 @@ def ended_tasks(pool: Any) -> int:
     """Return how many tasks have ended in a pool."""
     counts = pool.statistics()
     return int(counts.returned + counts.raised)
-
-

@@ -1,8 +1,8 @@
 """Single tasks: where each goes, and what is learned of its function on the way.
 
-An unknown function's tasks go to threads, where they can do no harm. Some of them are timed there; when they turn out to
-compute, and more than one is there at a time, a few are looked at as a map's first items are, and the model says whether
-processes run them faster.
+An unknown function's tasks go to threads, where they can do no harm. Some of them are timed there; when they turn out
+to compute, and more than one is there at a time, one is looked at as a map's first items are, and the model says
+whether processes run them faster. Then those that already wait for a thread go there as well, from that thread.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from whichever import executors
 from whichever.auto._home import key_of
 from whichever.executors._coroutines import is_coroutine_function
+from whichever.executors._face import NO_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,7 @@ _TIMED_EVERY = 32
 _JUDGED_AFTER = 3
 _LEAST_SECONDS = 0.002
 """Tasks shorter than this stay in threads: nobody who hands in one at a time gains by sending them away."""
-_COMPUTES = 0.6
+_COMPUTES = 0.1
 _LOOK_HZ = 5000.0
 """Rate of the meter: one task of some milliseconds must tell."""
 _AHEAD = 64
@@ -62,7 +63,8 @@ class Route:
         """Say whether a closer look may be worth it."""
         if self.is_decided or self.timed < _JUDGED_AFTER:
             return False
-        return self.wall >= _LEAST_SECONDS * self.timed and self.cpu >= _COMPUTES * self.wall
+        # Beside others that compute it waits for the GIL most of the time: that counts as neither.
+        return self.cpu >= max(_LEAST_SECONDS * self.timed, _COMPUTES * self.wall)
 
 
 class Tasks:
@@ -82,19 +84,34 @@ class Tasks:
         home = self._home
         forced = home.forced_engine()
         if is_coroutine_function(fn):
-            return home.stable.pool("async", home.most_at_once)._submit(rules, fn, args, kwargs)  # noqa: SLF001
+            asynchronous: Any = home.stable.pool("async", home.most_at_once)
+            future: Future[T] = asynchronous._submit(rules, fn, args, kwargs)  # noqa: SLF001
+            return future
         if forced is not None:
-            return self._forced(forced)._submit(rules, fn, args, kwargs)  # noqa: SLF001
+            return self._forced(forced)._submit(rules, fn, args, kwargs)  # type: ignore[no-any-return] # noqa: SLF001
         route = self._route(fn)
         if route.engine != "threads":
             return self._send(route, rules, fn, args, kwargs)
         threads = home.stable.threads()
         home.watch_tasks()
-        if route.seems_to_compute() and home.allows("processes") and _is_shared(threads):
-            return threads._submit(rules, _looked_at, (self, route, fn, *args), kwargs)  # noqa: SLF001
+        if route.is_decided:
+            return threads._submit(rules, fn, args, kwargs)  # noqa: SLF001
+        return threads._submit(rules, _undecided, (self, route, fn, *args), kwargs)  # noqa: SLF001
+
+    def run(self, route: Route, fn: Callable[..., T], args: Any, kwargs: Any) -> T:
+        """In a thread: run a task of a function of which it was not known yet where it belongs."""
+        if route.engine != "threads":  # by now it is
+            result: T = self._send(route, NO_RULES, fn, args, kwargs).result()
+            return result
+        if (
+            route.seems_to_compute()
+            and self._home.allows("processes")
+            and _is_shared(self._home.stable.threads())
+        ):
+            return self._look(route, fn, args, kwargs)
         if route.is_to_be_timed():
-            return threads._submit(rules, _timed, (route, fn, *args), kwargs)  # noqa: SLF001
-        return threads._submit(rules, fn, args, kwargs)  # noqa: SLF001
+            return _timed(route, fn, args, kwargs)
+        return fn(*args, **kwargs)
 
     def _forced(self, engine: EngineName) -> Any:
         home = self._home
@@ -116,25 +133,31 @@ class Tasks:
 
     def _send(self, route: Route, rules: Rules, fn: Callable[..., T], args: Any, kwargs: Any) -> Future[T]:
         """Hand a task to workers that get copies; if that cannot be, to threads."""
-        pool = self._home.stable.pool(route.engine, route.workers)
-        if route.engine != "processes":
-            return pool._submit(rules, fn, args, kwargs)  # noqa: SLF001
+        pool: Any = self._home.stable.pool(route.engine, route.workers)
+        future: Future[T]
         try:
-            return pool.submit_or_raise(rules, fn, args, kwargs)
+            if route.engine == "processes":
+                future = pool.submit_or_raise(rules, fn, args, kwargs)
+            else:
+                future = pool._submit(rules, fn, args, kwargs)  # noqa: SLF001
         except Exception as error:
             if self._home.stable.is_closed():
                 raise
             self._home.warn_late(fn, error)
+        else:
+            return future
         route.engine, route.is_decided = "threads", True
         return self._home.stable.threads()._submit(rules, fn, args, kwargs)  # noqa: SLF001
 
-    def look(self, route: Route, fn: Callable[..., T], args: Any, kwargs: Any) -> T:
+    def _look(self, route: Route, fn: Callable[..., T], args: Any, kwargs: Any) -> T:
         """Run a task here under the meter; decide when enough is known."""
         from whichever.auto._look import Look  # noqa: PLC0415 - few programs need it
 
         if not route.lock.acquire(blocking=False):
             return fn(*args, **kwargs)
         try:
+            if route.is_decided:
+                return fn(*args, **kwargs)
             look = Look(self._home, fn, star=True, kwargs=kwargs)
             look.become_serious(args, rate_hz=_LOOK_HZ)
             try:
@@ -162,7 +185,7 @@ def _is_shared(threads: Any) -> bool:
     return bool(counts.waiting + counts.running > 1)
 
 
-def _timed(route: Route, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+def _timed(route: Route, fn: Callable[..., T], args: Any, kwargs: Any) -> T:
     wall, cpu = time.perf_counter(), time.thread_time()
     try:
         return fn(*args, **kwargs)
@@ -172,6 +195,5 @@ def _timed(route: Route, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> 
         route.timed += 1
 
 
-def _looked_at(tasks: Tasks, route: Route, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-    return tasks.look(route, fn, args, kwargs)
-
+def _undecided(tasks: Tasks, route: Route, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    return tasks.run(route, fn, args, kwargs)

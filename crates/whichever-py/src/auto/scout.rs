@@ -28,7 +28,7 @@ const LOOKS: u32 = 3;
 #[pyclass(frozen, module = "whichever._core")]
 pub(crate) struct Scout {
     shared: Mutex<Arc<Shared>>,
-    /// Called in the scout's thread, attached; returns whether to go on looking.
+    /// Called in the scout's thread, attached.
     waits: Py<PyAny>,
 }
 
@@ -175,20 +175,15 @@ impl Watch {
             if looks < LOOKS {
                 continue;
             }
-            let answer = Python::try_attach(|py| {
-                match self.waits.bind(py).call0().and_then(|go_on| go_on.extract()) {
-                    Ok(go_on) => go_on,
-                    Err(error) => {
-                        PyErr::write_unraisable(error, py, None);
-                        false
-                    }
+            let told = Python::try_attach(|py| {
+                if let Err(error) = self.waits.bind(py).call0() {
+                    error.write_unraisable(py, None);
                 }
             });
-            match answer {
-                None => return false,
-                Some(true) => (before_ns, cpu_ns) = (monotonic_ns(), process_cpu_ns()),
-                Some(false) => self.shared.armed.store(false, Ordering::Release),
+            if told.is_none() {
+                return false;
             }
+            (before_ns, cpu_ns) = (monotonic_ns(), process_cpu_ns());
         }
         true
     }

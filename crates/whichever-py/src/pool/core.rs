@@ -80,6 +80,7 @@ impl PoolCore {
     ///
     /// What keeps it from being pickled is raised with `raises`, else it is the future's exception.
     #[pyo3(signature = (rules, r#fn, args, kwargs, *, raises = false))]
+    #[expect(clippy::too_many_arguments, reason = "one private call")]
     fn submit_call<'py>(
         &self,
         rules: (Option<f64>, u32),

@@ -21,6 +21,7 @@ use whichever_sys::monotonic_ns;
 use super::codec::{Decoder, encode, encode_pickle};
 use super::core::{Packed, Rules, pack_pickled, pack_scalars, task};
 use super::function::Number;
+use super::rescued::Rescued;
 use super::shared::{Shared, Target};
 use super::wait::{Until, wait_for};
 use crate::future::{Limit, Outcome};
@@ -61,9 +62,6 @@ pub(super) struct Plan {
     pub(super) context: Arc<[u8]>,
     pub(super) limit: Limit,
 }
-
-/// The future of a task that somebody else runs, because its item does not pickle.
-struct Rescued(Py<PyAny>);
 
 /// Where results wait.
 pub(crate) struct Run {
@@ -317,8 +315,11 @@ impl MapIterator {
                     source.rest = Rest { codes, taken_bytes: 0, left: count };
                 }
                 Some(Parcel { ended, .. }) => {
-                    let outcome = match rescued(ended) {
-                        Ok(future) => self.await_rescued(py, &mut source, &future)?,
+                    let outcome = match Rescued::of(ended) {
+                        Ok(rescued) => match rescued.wait(py) {
+                            Ok(outcome) => outcome,
+                            Err(error) => return self.fail(py, &mut source, error),
+                        },
                         Err(ended) => self.shared.decode(py, ended),
                     };
                     return self.give_out(py, &mut source, outcome).map(Some);
@@ -329,14 +330,6 @@ impl MapIterator {
                 }
                 None => self.await_next(py, &mut source)?,
             }
-        }
-    }
-
-    fn await_rescued(&self, py: Python<'_>, source: &mut Source, future: &Rescued) -> PyResult<Outcome> {
-        match future.0.call_method0(py, intern!(py, "result")) {
-            Ok(value) => Ok(Outcome::Value(value)),
-            Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => self.fail(py, source, error),
-            Err(error) => Ok(Outcome::Error(error.into_value(py).into_any())),
         }
     }
 
@@ -465,12 +458,8 @@ impl MapIterator {
         match (packed, &self.plan.rescue) {
             (Err(error), Some(rescue)) => {
                 self.run.open(1);
-                let unsent: Box<dyn std::any::Any + Send + Sync> =
-                    match rescue.call1(py, (item, error.into_value(py))) {
-                        Ok(future) => Box::new(Rescued(future)),
-                        Err(error) => Box::new(error.into_value(py).into_any()),
-                    };
-                self.run.settle(next_index - 1, 1, Ended::Unsent(unsent));
+                let ended = Rescued::by(py, rescue, item, error);
+                self.run.settle(next_index - 1, 1, ended);
             }
             (packed, _) => self.send_alone(py, next_index - 1, packed),
         }
@@ -558,14 +547,6 @@ impl MapIterator {
         drop(unwanted); // not under the lock: the end of an error may run Python code
         let ((), effects) = self.shared.hub().with(|crew| crew.drop_cancelled());
         self.shared.act(py, effects);
-    }
-}
-
-/// The future in place of a task that was not sent, if there is one.
-fn rescued(ended: Ended) -> Result<Box<Rescued>, Ended> {
-    match ended {
-        Ended::Unsent(unsent) => unsent.downcast().map_err(Ended::Unsent),
-        ended => Err(ended),
     }
 }
 
