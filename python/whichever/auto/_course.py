@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import itertools
+import sys
 import threading
 import time
 from collections import deque
@@ -33,7 +34,6 @@ T = TypeVar("T")
 
 _FIRST_THREADS_TASKS = 512
 """Handed to threads at once: so many may be waiting before the reader comes back."""
-_EAGER_TASKS = 50_000
 _GENERATED_FIRST = 64
 _GENERATED_AHEAD = 1024
 """Results of tasks that ran here may wait for their reader, where items come from a generator; at first, and later."""
@@ -68,6 +68,7 @@ class Course(Generic[T]):
         self._unsure: Look | None = None
         self._is_read = False
         self._is_running = False
+        self._hands_in = False
         self._segment: tuple[list[Any], Iterator[Any], float] | None = None
         self._is_over = False
         self._patience = _PATIENCE_SECONDS
@@ -294,7 +295,7 @@ class Course(Generic[T]):
 
     def _control(self, leg: Leg) -> None:
         """Look how a leg is doing; end it when another engine is better."""
-        if leg.engine == "async" or self._home.forced_engine() is not None:
+        if self._hands_in or leg.engine == "async" or self._home.forced_engine() is not None:
             return
         window = leg.window()
         if window is None:
@@ -304,7 +305,9 @@ class Course(Generic[T]):
             self._judge_trial(leg)
             return
         is_new = not self._home.is_metered(self._plan.fn) and cpu > _BUSY_CORES * seconds
-        if is_new or leg.pilot.observe(tasks, seconds, cpu, leg.others()):
+        if leg.pilot.observe(tasks, seconds, cpu, leg.others()) or is_new:
+            leg.is_doubtful = True
+        if leg.is_doubtful and time.monotonic() - self._looked_at >= self._patience:
             self._reconsider(leg)
 
     def _judge_trial(self, leg: Leg) -> None:
@@ -329,8 +332,7 @@ class Course(Generic[T]):
 
     def _reconsider(self, leg: Leg) -> None:
         """Tasks are no longer what they were, or were never metered: look at some of them here, and choose again."""
-        if time.monotonic() - self._looked_at < self._patience:
-            return
+        leg.is_doubtful = False
         know = self._home.knowledge(self._plan.fn)
         know.is_checked, know.case.payload = False, None
         self._source.give_back(leg.recall())
@@ -492,19 +494,15 @@ class Course(Generic[T]):
                 return True
             if not self._plan.eager:
                 return not self._source.has_more()
+            self._hands_in = True
             last = self._legs[-1] if self._legs else self._last
-            while items := self._source.take(_EAGER_TASKS):
-                if last.pool is None:
-                    last = Leg("serial", 1)
-                    last.is_over = True
-                    last.results = _run_here(self._plan.fn, items, star=self._source.star)
-                    self._legs.append(last)
-                    continue
-                last.is_over = True
-                last = Leg(last.engine, last.workers, last.pool)
-                last.is_over = True
-                last.results = self._results_of(last, items, eager=True)
-                self._legs.append(last)
+            if last.pool is not None:
+                results: Any = last.results
+                results.hand_in_all()  # it pulls its feed, which ends with the items
+            elif items := self._source.take(sys.maxsize):
+                leg = Leg("serial", 1)
+                leg.results = _run_here(self._plan.fn, items, star=self._source.star)
+                self._legs.append(leg)
             return True
 
     def leave(self) -> bool:

@@ -25,6 +25,7 @@ _FUNCTIONS_KEPT = 256
 _MOST_AT_ONCE = 512
 """Coroutines that wait at once, unless the user says how many."""
 _WAITING_SHARE = 0.05
+_VARIABLE = "WHICHEVER_ENGINE"
 
 
 class Home:
@@ -43,6 +44,7 @@ class Home:
         self.history = History(verbose=verbose)
         self.latest: Decision | None = None
         self.latest_knowledge: Knowledge | None = None
+        self._forced = _asked_for() or (self.engines[0] if len(self.engines) == 1 else None)
         self._known: dict[Any, Knowledge] = {}
         self._watched: list[Course[Any]] = []
         self._watches_tasks = False
@@ -63,11 +65,7 @@ class Home:
 
     def forced_engine(self) -> EngineName | None:
         """Return the engine that the environment asks for, or the only one that may be chosen."""
-        asked = os.environ.get("WHICHEVER_ENGINE", "")
-        for name in ENGINE_NAMES:
-            if name == asked:
-                return name
-        return self.engines[0] if len(self.engines) == 1 else None
+        return self._forced
 
     def fixed_workers(self, engine: EngineName) -> int:
         """Return how many workers an engine gets that was asked for."""
@@ -185,6 +183,22 @@ class Home:
     def close(self) -> None:
         """End the scout."""
         self._scout.close()
+
+
+def _asked_for() -> EngineName | None:
+    """Return the engine that the environment asks for, for debugging.
+
+    Raises:
+        ValueError: There is no such engine.
+    """
+    asked = os.environ.get(_VARIABLE, "")
+    for name in ENGINE_NAMES:
+        if name == asked:
+            return name
+    if asked and asked != "auto":
+        msg = f"{_VARIABLE} names an unknown engine, {asked!r}: there are auto, {', '.join(ENGINE_NAMES)}"
+        raise ValueError(msg)
+    return None
 
 
 def _on_wait(own: weakref.ref[Home]) -> None:

@@ -52,6 +52,7 @@ class Leg:
         self.trial_seconds = seconds
         self.results: Iterator[Any] = iter(())
         self.is_over = False
+        self.is_doubtful = False
         self.pilot = _core.Pilot()
         self.recent: deque[Any] = deque(maxlen=_KEPT)
         self.given = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from whichever._types import ENGINE_NAMES, AutoPoolStatistics
@@ -24,8 +25,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Pool(PoolFace):
+class Pool(PoolFace, ThreadPoolExecutor):
     """Runs tasks in threads, processes, an event loop or right here: whichever is faster.
+
+    The first tasks of a map run here, in the thread that calls it, and are metered; then the engine that will be the
+    fastest takes over, and another one when that changes. Single tasks start in threads. What cannot be moved without
+    changing what the program means is not moved: see `verdict`.
+
+    A standard thread pool by inheritance, in name only: ``loop.set_default_executor`` takes nothing else.
 
     Args:
         engine: ``auto``, or the one engine to use. A number is taken for `workers`, which other executors have first.
@@ -51,7 +58,7 @@ class Pool(PoolFace):
             if workers is not None:
                 msg = f"Pool({engine}, {workers}) says the number of workers twice: the engine comes first"
                 raise TypeError(msg)
-            engine, workers = "auto", engine
+            workers, engine = engine, "auto"
         chosen = _check_engines(engine, engines)
         if workers is not None:
             check_workers(workers)

@@ -68,6 +68,15 @@ class _Results(Generic[T]):
         self._is_read = True
         return next(self._results)
 
+    def hand_in_all(self) -> None:
+        """Take all items now, however many, and hand them in."""
+        self._flight.fill_all()
+
+    def leave(self) -> None:
+        """Take no more items; those that were are run, and nobody will read what they give."""
+        self._is_read = True
+        self._flight.leave()
+
     def close(self) -> None:
         """Give up what has not been taken: tasks that have not started never will."""
         self._is_read = True
@@ -173,6 +182,12 @@ class _Flight(Generic[T]):
                 future.add_done_callback(self._ended.put)
                 if self._has_result() and time.monotonic() - begun > _SLOW_SECONDS:
                     return
+
+    def fill_all(self) -> None:
+        """Take all items and hand them in."""
+        most, self._most = self._most, sys.maxsize
+        self.fill()
+        self._most = most
 
     def _ahead(self) -> int:
         """Return how many tasks count as ahead.

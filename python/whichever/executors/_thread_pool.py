@@ -9,7 +9,7 @@ import math
 import os
 import threading
 import time
-from concurrent.futures.thread import BrokenThreadPool
+from concurrent.futures.thread import BrokenThreadPool, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from whichever import _core
@@ -27,13 +27,16 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_START_SECONDS = 0.0005
 _LEAVE_SECONDS = 0.1  # for idle workers to be gone at exit when busy ones are left behind
 _numbers = itertools.count()
 _LOGGER = logging.getLogger("concurrent.futures")
 
 
-class ThreadPool(_core.ThreadPoolCore, PoolFace):
+class ThreadPool(_core.ThreadPoolCore, PoolFace, ThreadPoolExecutor):
     """Runs tasks in threads; a `concurrent.futures.ThreadPoolExecutor` in every corner, several times as fast.
+
+    It is one by inheritance, in name only, since ``loop.set_default_executor`` takes nothing else.
 
     Threads start when tasks need them and are kept. Each task runs in a copy of the context variables that `submit`
     was called with. Where the interpreter has a GIL, tasks that compute do not crowd out those that wait.
@@ -168,6 +171,8 @@ class _Host(Ending):
         try:
             thread.start()
         except RuntimeError as error:
+            if thread.ident is None:
+                self.threads.remove(thread)  # nobody is to wait for it
             # Ctrl-C inside a lock of the thread's start: the lock's own complaint hides it.
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise error.__context__ from None
@@ -182,8 +187,16 @@ class _Host(Ending):
     def join(self, seconds: float | None = None) -> None:
         """Wait until all threads but this one have ended, or for so many seconds."""
         end = math.inf if seconds is None else time.monotonic() + seconds
-        for thread in tuple(self.threads):
-            if thread.ident is None or thread is threading.current_thread():
+        joined = 0
+        # A thread that works off what is left may start another one: they are at the end of the list.
+        while joined < len(self.threads):
+            thread = self.threads[joined]
+            joined += 1
+            if thread is threading.current_thread():
+                continue
+            while thread.ident is None and thread in self.threads and time.monotonic() < end:
+                time.sleep(_START_SECONDS)  # somebody is starting it just now
+            if thread.ident is None:
                 continue
             # A signal that comes just before a wait does not end it: no wait is long.
             while thread.is_alive() and (left := end - time.monotonic()) > 0:

@@ -560,6 +560,15 @@ impl MapIterator {
         self.next(py)
     }
 
+    /// Take all items now, however many, and hand them in.
+    fn hand_in_all(&self, py: Python<'_>) -> PyResult<()> {
+        let mut source = self.lock()?;
+        source.is_left = true;
+        let handed_in = self.refill(py, &mut source);
+        source.is_left = false;
+        handed_in
+    }
+
     /// Take no more items; those that were are run, and nobody will read what they give.
     fn leave(&self) -> PyResult<()> {
         let mut source = self.lock()?;

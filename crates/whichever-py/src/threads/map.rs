@@ -102,6 +102,17 @@ impl ThreadMap {
         self.run.recall()
     }
 
+    /// Take all items now, however many, and hand them in.
+    fn hand_in_all(&self, py: Python<'_>) -> PyResult<()> {
+        let mut source = self.lock()?;
+        let most = std::mem::replace(&mut source.most, usize::MAX);
+        while source.items.is_some() && !self.run.is_given_up() {
+            self.refill(py, &mut source)?;
+        }
+        source.most = most;
+        Ok(())
+    }
+
     /// Take no more items; those that were are run, and nobody will read what they give.
     fn leave(&self) -> PyResult<()> {
         let mut source = self.lock()?;
