@@ -230,7 +230,7 @@ def test_it_says_what_it_is(kind, make_pool):
     assert repr(make_pool(3)) == f"<{kind} max_workers=3>"
 
 
-@pytest.mark.but("InterpreterPool", "ThreadPool")
+@pytest.mark.but("InterpreterPool")
 def test_options_are_a_view_of_the_pool(pool, task):
     view = pool.options(timeout=20)
     assert isinstance(view, futures.Executor)

@@ -132,6 +132,12 @@ impl Roster {
         self.workers.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// A worker that was lost is back, if there is a place: then it counts as coming.
+    #[must_use]
+    pub fn rejoin(&self) -> bool {
+        self.add_worker()
+    }
+
     /// A worker's task has ended and it will look for another: to be said before anybody can know of that end, or who
     /// does would start another worker.
     pub fn come(&self) {

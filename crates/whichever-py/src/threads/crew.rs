@@ -10,8 +10,10 @@ use pyo3::prelude::*;
 use whichever_sync::{Call, Roster, RunQueue};
 use whichever_sys::{monotonic_ns, usable_cores};
 
+use super::deadlines::Deadlines;
 use super::job::Job;
 use super::patience::Patience;
+use super::station::Station;
 use super::worker::ThreadWorker;
 use crate::gil::{Gil, has_gil};
 use crate::pool::forks;
@@ -30,19 +32,41 @@ pub(super) struct Tally {
     pub(super) raised: AtomicU64,
 }
 
+/// What all have done.
+#[derive(Default)]
+pub(super) struct Tallies {
+    /// Those of the workers there are.
+    workers: Vec<Arc<Tally>>,
+    /// How many there ever were.
+    hired: usize,
+    /// What those that have left had done: returned, and raised.
+    gone: (u64, u64),
+}
+
+impl Tallies {
+    /// Tasks that returned, and tasks that raised.
+    pub(super) fn sum(&self) -> (u64, u64) {
+        self.workers.iter().fold(self.gone, |(returned, raised), tally| {
+            let [more_returned, more_raised] = [&tally.returned, &tally.raised];
+            (returned + more_returned.load(Ordering::Relaxed), raised + more_raised.load(Ordering::Relaxed))
+        })
+    }
+}
+
 /// See the module.
 pub(crate) struct Crew {
     pub(super) roster: Roster,
     pub(super) queue: RunQueue<Job>,
     pub(super) patience: Patience,
+    pub(super) deadlines: Deadlines,
     /// Starts threads.
-    host: Py<PyAny>,
+    pub(super) host: Py<PyAny>,
     has_gil: bool,
     gil: Option<&'static Gil>,
     /// Callers that sleep until a task ends.
     callers: AtomicUsize,
     cancelled: AtomicU64,
-    tallies: Mutex<Vec<Arc<Tally>>>,
+    tallies: Mutex<Tallies>,
     /// Thread states of the workers, as the GIL names its holder.
     threads: Mutex<Vec<u64>>,
     /// Why it takes no more tasks, when its initializer failed.
@@ -65,6 +89,7 @@ impl Crew {
             roster: Roster::new(workers, most_coming),
             queue: RunQueue::new(shards),
             patience: Patience::default(),
+            deadlines: Deadlines::new(),
             host,
             has_gil,
             gil: if has_gil { Gil::find(py) } else { None },
@@ -131,11 +156,24 @@ impl Crew {
     /// The number and the tally of a new worker.
     pub(super) fn add_tally(&self) -> (usize, Arc<Tally>) {
         let mut tallies = self.tallies();
-        tallies.push(Arc::default());
-        (tallies.len() - 1, Arc::clone(&tallies[tallies.len() - 1]))
+        let tally = Arc::<Tally>::default();
+        tallies.workers.push(Arc::clone(&tally));
+        tallies.hired += 1;
+        (tallies.hired - 1, tally)
     }
 
-    pub(super) fn tallies(&self) -> MutexGuard<'_, Vec<Arc<Tally>>> {
+    /// A worker has gone.
+    pub(super) fn remove(&self, tally: &Arc<Tally>, station: &Arc<Station>) {
+        self.deadlines.remove(station);
+        let mut tallies = self.tallies();
+        if let Some(place) = tallies.workers.iter().position(|other| Arc::ptr_eq(other, tally)) {
+            let tally = tallies.workers.swap_remove(place);
+            tallies.gone.0 += tally.returned.load(Ordering::Relaxed);
+            tallies.gone.1 += tally.raised.load(Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn tallies(&self) -> MutexGuard<'_, Tallies> {
         self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -143,8 +181,13 @@ impl Crew {
     pub(super) fn submit(self: &Arc<Self>, py: Python<'_>, job: Job) -> PyResult<()> {
         let turn = TURN.get();
         TURN.set(turn.wrapping_add(1));
+        let timeout_ns = job.timeout_ns;
         self.queue.push(turn, job);
-        self.call(py, 1)
+        self.call(py, 1)?;
+        if timeout_ns != 0 && self.deadlines.are_all_stuck() {
+            return self.watch(py, monotonic_ns().saturating_add(timeout_ns));
+        }
+        Ok(())
     }
 
     /// See to it that somebody comes for what waits, `at_least` so many tasks.

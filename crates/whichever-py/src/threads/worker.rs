@@ -12,9 +12,11 @@ use whichever_sync::{Next, Seat, Spin};
 use whichever_sys::monotonic_ns;
 
 use super::crew::{Crew, Tally};
-use super::job::{Target, tell};
+use super::deadlines::TakenBack;
+use super::job::{Job, Target, tell};
 use super::patience::Arrival;
 use super::run::Run;
+use super::station::{Station, Timed};
 use crate::future::{Outcome, Promise};
 use crate::gil::thread_state;
 
@@ -33,10 +35,14 @@ struct Own {
     coming: bool,
     /// Whether its thread has been here.
     known: bool,
+    /// Whether its place is another's: it is to end.
+    dismissed: bool,
     turn: usize,
     spin: Spin,
     /// The task that runs.
     running: Option<Target>,
+    /// Whether that may run for a limited time only.
+    is_timed: bool,
     /// The task that has ended, until it is shown to have.
     ended: Option<Ended>,
     /// When it is to give way; 0 for never.
@@ -60,6 +66,7 @@ pub(crate) struct ThreadWorker {
     number: usize,
     seat: Arc<Seat>,
     tally: Arc<Tally>,
+    station: Arc<Station>,
     /// Whether it was decided if there is a thread: by the thread itself, or by whoever gave up starting it.
     decided: AtomicBool,
     hired_ns: u64,
@@ -78,36 +85,32 @@ impl ThreadWorker {
         if self.crew.is_foreign() {
             return Ok(None);
         }
-        if !std::mem::replace(&mut self.lock().known, true) {
-            self.crew.add_thread(thread_state(py));
-            // To see who has the GIL.
-            if forced(py, self.hired_ns)?.is_some() && self.rest(py)? == Next::Leave {
-                return Ok(None);
-            }
+        let task = if self.lock().dismissed { None } else { self.next(py)? };
+        if task.is_none() {
+            self.crew.remove(&self.tally, &self.station);
         }
-        self.give_way(py);
-        loop {
-            if !self.is_held_back()
-                && let Some(task) = self.take(py)?
-            {
-                return Ok(Some(task));
-            }
-            if self.rest(py)? == Next::Leave {
-                return Ok(None);
-            }
-        }
+        Ok(task)
     }
 
     /// The task has returned.
     fn end(&self, py: Python<'_>, result: Py<PyAny>) {
-        count(&self.tally.returned);
-        self.keep(py, Outcome::Value(result));
+        if self.is_in_time() {
+            count(&self.tally.returned);
+            self.keep(py, Outcome::Value(result));
+        }
     }
 
     /// The task has raised.
     fn fail(&self, py: Python<'_>, error: Py<PyAny>) {
-        count(&self.tally.raised);
-        self.keep(py, Outcome::Error(error));
+        if self.is_in_time() {
+            count(&self.tally.raised);
+            self.keep(py, Outcome::Error(error));
+        }
+    }
+
+    /// Whether its task was given up and its place is another's: nobody waits for this thread.
+    fn is_overdue(&self) -> bool {
+        self.station.is_left()
     }
 
     /// Take no more tasks; the workers leave when none is left. With `cancel_futures`, drop what waits.
@@ -134,6 +137,7 @@ impl ThreadWorker {
     /// The worker ends although nobody told it to.
     fn quit(&self) {
         let coming = std::mem::take(&mut self.lock().coming);
+        self.crew.remove(&self.tally, &self.station);
         self.crew.roster.lose(coming);
     }
 }
@@ -144,18 +148,22 @@ impl ThreadWorker {
         let own = Own {
             coming: true,
             known: false,
+            dismissed: false,
             turn: 0,
             spin: Spin::new(),
             running: None,
+            is_timed: false,
             ended: None,
             give_way_ns: 0,
             arrival: None,
         };
+        let station = Arc::new(Station::new());
         Self {
             crew,
             number,
             seat: Arc::new(Seat::default()),
             tally,
+            station,
             decided: AtomicBool::new(false),
             hired_ns: monotonic_ns(),
             own: Mutex::new(own),
@@ -175,6 +183,29 @@ impl ThreadWorker {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The next task, or None when the worker is to end.
+    fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        if !std::mem::replace(&mut self.lock().known, true) {
+            self.crew.deadlines.stations().push(Arc::clone(&self.station));
+            self.crew.add_thread(thread_state(py));
+            // To see who has the GIL.
+            if forced(py, self.hired_ns)?.is_some() && self.rest(py)? == Next::Leave {
+                return Ok(None);
+            }
+        }
+        self.give_way(py);
+        loop {
+            if !self.is_held_back()
+                && let Some(task) = self.take(py)?
+            {
+                return Ok(Some(task));
+            }
+            if self.rest(py)? == Next::Leave {
+                return Ok(None);
+            }
+        }
+    }
+
     /// Take a task that is to run, and call somebody for what is left.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let crew = &self.crew;
@@ -189,14 +220,17 @@ impl ThreadWorker {
             if !job.target.start() {
                 continue; // cancelled; what it holds is dropped here, attached
             }
-            let was_coming = {
-                let mut own = self.lock();
-                own.running = Some(job.target);
-                std::mem::take(&mut own.coming)
-            };
+            let was_coming = std::mem::take(&mut self.lock().coming);
             if was_coming {
                 crew.roster.found();
             }
+            if job.timeout_ns != 0
+                && let Err(error) = self.limit(py, &job)
+            {
+                job.target.end(py, Outcome::Error(error.into_value(py).into_any()));
+                continue;
+            }
+            self.lock().running = Some(job.target);
             if !crew.queue.is_empty() {
                 crew.call(py, 1)?;
             }
@@ -211,6 +245,33 @@ impl ThreadWorker {
             )
             .map(Some);
         }
+    }
+
+    /// The task that begins may run for a limited time only.
+    fn limit(&self, py: Python<'_>, job: &Job) -> PyResult<()> {
+        let timed = Timed { target: job.target.clone(), timeout_ns: job.timeout_ns };
+        let deadline_ns = self.station.begin(timed, monotonic_ns());
+        let watched = self.crew.watch(py, deadline_ns);
+        if watched.is_err() {
+            self.station.end();
+        }
+        self.lock().is_timed = watched.is_ok();
+        watched
+    }
+
+    /// Whether the task has ended before it was given up. Else what it leaves is nobody's.
+    fn is_in_time(&self) -> bool {
+        if !std::mem::take(&mut self.lock().is_timed) || self.station.end() {
+            return true;
+        }
+        let taken_back = self.crew.take_back(&self.station);
+        let mut own = self.lock();
+        own.coming = taken_back == TakenBack::Coming;
+        own.dismissed = taken_back == TakenBack::Gone;
+        let running = own.running.take();
+        drop(own);
+        drop(running);
+        false
     }
 
     /// Keep how the task ended. It is shown when the next one begins or the GIL is free: whoever waits for it could do
