@@ -289,8 +289,8 @@ class ThreadPoolStatistics:
         workers_idle: Threads that sleep.
         workers_overdue: Threads that still run a task that was given up. Others have taken their places, where
             there were not too many of them.
-        held_back: Times a thread that had to take the GIL from a task left a waiting task alone: it could only have
-            queued for the GIL too.
+        held_back: Times a thread left a waiting task alone while a task held the GIL: it could only have queued for
+            that.
     """
 
     submitted: int

@@ -63,6 +63,8 @@ pub struct Roster {
     most: usize,
     /// Most workers that are called although others are still coming.
     most_coming: usize,
+    /// Workers that wait until it helps that they take a task: while there is one, no other need come.
+    calm: AtomicUsize,
 }
 
 impl Roster {
@@ -77,6 +79,7 @@ impl Roster {
             closed: AtomicBool::new(false),
             most,
             most_coming: most_coming.max(1),
+            calm: AtomicUsize::new(0),
         }
     }
 
@@ -96,6 +99,12 @@ impl Roster {
         self.idle_count.load(Ordering::Relaxed)
     }
 
+    /// Workers that are on the way to a task.
+    #[must_use]
+    pub fn coming(&self) -> usize {
+        self.coming.load(Ordering::Relaxed)
+    }
+
     /// Workers that have a task.
     #[must_use]
     pub fn busy(&self) -> usize {
@@ -106,7 +115,7 @@ impl Roster {
     pub fn call(&self, waiting: usize) -> Call {
         // Pairs with the fence in `retire`.
         fence(Ordering::SeqCst);
-        if self.coming.load(Ordering::Relaxed) >= self.most_coming.min(waiting) {
+        if self.coming.load(Ordering::Relaxed) >= self.most_coming().min(waiting) {
             return Call::Done;
         }
         if self.call_idle() || !self.add_worker() { Call::Done } else { Call::Hire }
@@ -114,9 +123,41 @@ impl Roster {
 
     /// Call one that sleeps, if fewer are coming than may be and `waiting` need. Starts nobody.
     pub fn call_another(&self, waiting: usize) {
-        if self.coming.load(Ordering::Relaxed) < self.most_coming.min(waiting) {
+        if self.coming.load(Ordering::Relaxed) < self.most_coming().min(waiting) {
             self.call_idle();
         }
+    }
+
+    /// A worker that is coming begins to wait until it helps that it takes a task; or ends to.
+    pub fn be_calm(&self, calm: bool) {
+        if calm {
+            self.calm.fetch_add(1, Ordering::Relaxed)
+        } else {
+            self.calm.fetch_sub(1, Ordering::Relaxed)
+        };
+    }
+
+    /// Sleep, as the worker of `seat`, if another is coming too: that one calls others for what it leaves. False when no
+    /// other is. It counts as coming before and after.
+    pub fn step_down(&self, seat: &Arc<Seat>) -> bool {
+        let mut idle = self.lock();
+        let mut coming = self.coming.load(Ordering::Relaxed);
+        loop {
+            if coming < 2 {
+                return false;
+            }
+            // Of two that step down at once one finds itself alone. Who finds the last task, or leaves, does so after it
+            // was counted here, and looks for sleepers under the lock that we hold.
+            match self.coming.compare_exchange(coming, coming - 1, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(other) => coming = other,
+            }
+        }
+        idle.push(Arc::clone(seat));
+        self.idle_count.store(idle.len(), Ordering::Relaxed);
+        drop(idle);
+        self.sleep(seat);
+        true
     }
 
     /// A worker that counts as coming did not start.
@@ -180,11 +221,20 @@ impl Roster {
             return self.look_or_leave(has_tasks);
         }
         if !self.retire(seat, coming, has_tasks) {
-            while seat.word.swap(ASLEEP, Ordering::AcqRel) != CALLED {
-                seat.word.wait(ASLEEP, None);
-            }
+            self.sleep(seat);
         }
         self.look_or_leave(has_tasks)
+    }
+
+    fn sleep(&self, seat: &Seat) {
+        while seat.word.swap(ASLEEP, Ordering::AcqRel) != CALLED {
+            seat.word.wait(ASLEEP, None);
+        }
+    }
+
+    /// Most workers that may be coming now.
+    fn most_coming(&self) -> usize {
+        if self.calm.load(Ordering::Relaxed) > 0 { 1 } else { self.most_coming }
     }
 
     /// Be coming, if nobody is.
@@ -204,6 +254,7 @@ impl Roster {
         if has_tasks() && self.add_worker() {
             return Next::Look;
         }
+        while self.call_idle() {} // those that stepped down since the pool was closed
         Next::Leave
     }
 

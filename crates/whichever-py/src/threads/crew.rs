@@ -21,9 +21,6 @@ use crate::pool::forks;
 /// Workers that may be on their way together: with a GIL only one can run, and the next should be ready when it waits.
 const MOST_COMING_WITH_GIL: usize = 2;
 const MOST_COMING: usize = 8;
-/// How long a worker that has seen a task waits for a submitter to let go of the GIL, before it asks for it in earnest: to
-/// ask is to sleep, and to be woken from it takes about as long.
-const GATE_NS: u64 = 40_000;
 
 /// What one worker has done. It alone writes.
 #[derive(Default)]
@@ -67,8 +64,6 @@ pub(crate) struct Crew {
     callers: AtomicUsize,
     cancelled: AtomicU64,
     tallies: Mutex<Tallies>,
-    /// Thread states of the workers, as the GIL names its holder.
-    threads: Mutex<Vec<u64>>,
     /// Why it takes no more tasks, when its initializer failed.
     broken: OnceLock<String>,
     born: u32,
@@ -88,7 +83,7 @@ impl Crew {
         Ok(Arc::new(Self {
             roster: Roster::new(workers, most_coming),
             queue: RunQueue::new(shards),
-            patience: Patience::default(),
+            patience: Patience::new(),
             deadlines: Deadlines::new(),
             host,
             has_gil,
@@ -96,7 +91,6 @@ impl Crew {
             callers: AtomicUsize::new(0),
             cancelled: AtomicU64::new(0),
             tallies: Mutex::default(),
-            threads: Mutex::default(),
             broken: OnceLock::new(),
             born: forks(),
             most_workers: workers,
@@ -206,6 +200,7 @@ impl Crew {
             return Err(error); // what a signal handler raised while the thread was being waited for
         }
         self.roster.unhire();
+        self.roster.call_another(self.queue.len()); // somebody may have counted on it, and sleep
         // No thread could be started. Those that are there will do; there are only fewer of them.
         let is_refused = error.is_instance_of::<PyRuntimeError>(py);
         if is_refused && self.roster.workers() > 0 { Ok(()) } else { Err(error) }
@@ -220,35 +215,19 @@ impl Crew {
         }
     }
 
-    /// A worker's thread has this thread state.
-    pub(super) fn add_thread(&self, thread_state: u64) {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread_state);
-    }
-
     /// Whether the thread with this thread state is a worker.
     pub(super) fn is_ours(&self, thread_state: u64) -> bool {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).contains(&thread_state)
+        self.deadlines.stations().iter().any(|station| station.thread_state() == thread_state)
+    }
+
+    /// Whether there is a GIL whose holder can be seen.
+    pub(super) fn sees_gil(&self) -> bool {
+        self.gil.is_some()
     }
 
     /// The thread state of whoever holds the GIL, where that can be seen.
     pub(super) fn gil_holder(&self) -> Option<u64> {
         self.gil.and_then(Gil::holder)
-    }
-
-    /// Wait, detached, for a submitter that is about to let go of the GIL.
-    pub(super) fn wait_at_gate(&self) {
-        if !self.has_gil {
-            return;
-        }
-        let end_ns = monotonic_ns() + GATE_NS;
-        // Where the GIL cannot be seen, a caller that sleeps is the sign that it is free.
-        let is_open = || match self.gil {
-            Some(gil) => gil.holder().is_none(),
-            None => self.callers() > 0,
-        };
-        while !is_open() && monotonic_ns() < end_ns {
-            std::hint::spin_loop();
-        }
     }
 }
 

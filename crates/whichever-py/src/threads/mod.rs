@@ -8,6 +8,7 @@ mod map;
 mod patience;
 mod run;
 mod station;
+mod turn;
 mod worker;
 
 pub(crate) use core::{ThreadPoolCore, refuse_tasks};

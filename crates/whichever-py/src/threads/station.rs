@@ -29,6 +29,8 @@ pub(super) struct Timed {
 
 /// See the module. One for each worker.
 pub(super) struct Station {
+    /// Its thread, as the GIL names its holder; 0 until that has come.
+    thread_state: AtomicU64,
     /// When its task will be past its time, by the monotonic clock; `NEVER` if it has no limit. Written with `timed` locked.
     deadline_ns: AtomicU64,
     /// The task, while it has a limit and neither has ended nor was given up.
@@ -42,6 +44,7 @@ pub(super) struct Station {
 impl Station {
     pub(super) const fn new() -> Self {
         Self {
+            thread_state: AtomicU64::new(0),
             deadline_ns: AtomicU64::new(NEVER),
             timed: Mutex::new(None),
             part: AtomicU8::new(0),
@@ -51,6 +54,15 @@ impl Station {
 
     fn lock(&self) -> MutexGuard<'_, Option<Timed>> {
         self.timed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn thread_state(&self) -> u64 {
+        self.thread_state.load(Ordering::Relaxed)
+    }
+
+    /// Its thread has come.
+    pub(super) fn come(&self, thread_state: u64) {
+        self.thread_state.store(thread_state, Ordering::Relaxed);
     }
 
     /// A task with a limit begins.

@@ -14,9 +14,9 @@ use whichever_sys::monotonic_ns;
 use super::crew::{Crew, Tally};
 use super::deadlines::TakenBack;
 use super::job::{Job, Target, tell};
-use super::patience::Arrival;
 use super::run::Run;
 use super::station::{Station, Timed};
+use super::turn::Stride;
 use crate::future::{Outcome, Promise};
 use crate::gil::thread_state;
 
@@ -24,10 +24,10 @@ use crate::gil::thread_state;
 const WAITED_FOR_NS: u64 = 250_000;
 /// The same after callbacks, which mostly mean that some other thread has something to do now.
 const CALLED_BACK_NS: u64 = 1_000_000;
+/// A thread that took longer to come had to take the GIL from somebody.
+const SLOW_START_NS: u64 = 2_000_000;
 /// How long a worker that gives way leaves the GIL to others.
 const GIVE_WAY_NS: u64 = 50_000;
-/// Waits for the GIL that are shorter than this were not ended by force, whatever the switch interval.
-const SHORT_WAIT_NS: u64 = 100_000;
 
 /// What the worker's own thread keeps from task to task; nobody else locks it.
 struct Own {
@@ -47,8 +47,7 @@ struct Own {
     ended: Option<Ended>,
     /// When it is to give way; 0 for never.
     give_way_ns: u64,
-    /// How it came by the GIL the last time, if that was taken by force from a task of ours.
-    arrival: Option<Arrival>,
+    stride: Stride,
 }
 
 /// A task that has ended, which nobody has been shown yet.
@@ -139,6 +138,7 @@ impl ThreadWorker {
         let coming = std::mem::take(&mut self.lock().coming);
         self.crew.remove(&self.tally, &self.station);
         self.crew.roster.lose(coming);
+        self.crew.roster.call_another(self.crew.queue.len()); // somebody may have counted on it, and sleep
     }
 }
 
@@ -155,7 +155,7 @@ impl ThreadWorker {
             is_timed: false,
             ended: None,
             give_way_ns: 0,
-            arrival: None,
+            stride: Stride::default(),
         };
         let station = Arc::new(Station::new());
         Self {
@@ -187,20 +187,23 @@ impl ThreadWorker {
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         if !std::mem::replace(&mut self.lock().known, true) {
             self.crew.deadlines.stations().push(Arc::clone(&self.station));
-            self.crew.add_thread(thread_state(py));
-            // To see who has the GIL.
-            if forced(py, self.hired_ns)?.is_some() && self.rest(py)? == Next::Leave {
+            self.station.come(thread_state(py));
+            let was_slow = monotonic_ns().saturating_sub(self.hired_ns) > SLOW_START_NS;
+            // From whom, can only be seen by who does not hold it.
+            if was_slow && self.crew.roster.busy() > 0 && self.rest(py, true)? == Next::Leave {
                 return Ok(None);
             }
         }
         self.give_way(py);
+        let steps_aside = !self.crew.queue.is_empty() && self.lock().stride.is_over(&self.crew);
+        if steps_aside && self.rest(py, true)? == Next::Leave {
+            return Ok(None);
+        }
         loop {
-            if !self.is_held_back()
-                && let Some(task) = self.take(py)?
-            {
+            if let Some(task) = self.take(py)? {
                 return Ok(Some(task));
             }
-            if self.rest(py)? == Next::Leave {
+            if self.rest(py, false)? == Next::Leave {
                 return Ok(None);
             }
         }
@@ -347,8 +350,10 @@ impl ThreadWorker {
         });
     }
 
-    /// Wait, detached, until there may be a task.
-    fn rest(&self, py: Python<'_>) -> PyResult<Next> {
+    /// Wait, detached, until there may be a task that it helps to take.
+    ///
+    /// `steps_aside` says that others may want the GIL that it lets go.
+    fn rest(&self, py: Python<'_>, steps_aside: bool) -> PyResult<Next> {
         let ended = {
             let mut own = self.lock();
             if !std::mem::replace(&mut own.coming, true) {
@@ -361,12 +366,7 @@ impl ThreadWorker {
             Ended::Future(promise) if Arc::strong_count(promise) == 1 => promise.finish().is_err(),
             _ => true,
         });
-        let (rested, asked_ns, holder) = py.detach(move || {
-            let rested = self.rest_detached(ended);
-            self.crew.wait_at_gate();
-            (rested, monotonic_ns(), self.crew.gil_holder())
-        });
-        let next = match rested {
+        let next = match py.detach(move || self.rest_detached(ended, steps_aside)) {
             Rested::Next(next) => next,
             Rested::Tell(promise) => {
                 tell(py, &promise);
@@ -381,20 +381,13 @@ impl ThreadWorker {
                 return Ok(Next::Look);
             }
         };
-        let arrival = match holder {
-            Some(holder) if self.crew.is_ours(holder) => {
-                forced(py, asked_ns)?.map(|now_ns| Arrival { holder, now_ns })
-            }
-            _ => None,
-        };
         let mut own = self.lock();
         own.coming = next == Next::Look;
         own.give_way_ns = 0;
-        own.arrival = arrival;
         Ok(next)
     }
 
-    fn rest_detached(&self, ended: Option<Ended>) -> Rested {
+    fn rest_detached(&self, ended: Option<Ended>, mut steps_aside: bool) -> Rested {
         let leftover = match ended {
             Some(Ended::Future(promise)) => {
                 if promise.finish().is_ok_and(|marks| marks.listened) {
@@ -414,19 +407,19 @@ impl ThreadWorker {
         }
         let crew = &self.crew;
         let mut own = self.lock();
-        let coming = own.coming;
-        let next = crew.roster.await_task(&self.seat, coming, &mut || !crew.queue.is_empty(), &mut own.spin);
-        if next == Next::Look {
+        let mut coming = own.coming;
+        loop {
+            let mut has_tasks = || !crew.queue.is_empty();
+            if crew.roster.await_task(&self.seat, coming, &mut has_tasks, &mut own.spin) == Next::Leave {
+                return Rested::Next(Next::Leave);
+            }
+            coming = true;
             // While we wait for the GIL, the next one wakes up.
             crew.roster.call_another(crew.queue.len());
+            if crew.await_turn(&self.seat, std::mem::take(&mut steps_aside)) {
+                return Rested::Next(Next::Look);
+            }
         }
-        Rested::Next(next)
-    }
-
-    /// Whether it had better not take a task now.
-    fn is_held_back(&self) -> bool {
-        let arrival = self.lock().arrival.take();
-        arrival.is_some_and(|arrival| self.crew.roster.busy() >= 2 && self.crew.patience.holds_back(arrival))
     }
 }
 
@@ -444,17 +437,6 @@ enum Leftover {
     Promise(Box<Promise>),
     Outcome(Outcome),
     Run(Run),
-}
-
-/// Now, if the GIL had to be taken from its holder: it came only after about a switch interval.
-fn forced(py: Python<'_>, asked_ns: u64) -> PyResult<Option<u64>> {
-    let now_ns = monotonic_ns();
-    let waited_ns = now_ns.saturating_sub(asked_ns);
-    if waited_ns < SHORT_WAIT_NS {
-        return Ok(None);
-    }
-    let interval_s: f64 = py.import("sys")?.call_method0("getswitchinterval")?.extract()?;
-    Ok((waited_ns as f64 * 1e-9 >= 0.8 * interval_s).then_some(now_ns))
 }
 
 /// Count one up. One thread writes it.
