@@ -141,23 +141,24 @@ impl Roster {
     /// other is. It counts as coming before and after.
     pub fn step_down(&self, seat: &Arc<Seat>) -> bool {
         let mut idle = self.lock();
+        idle.push(Arc::clone(seat));
+        self.idle_count.store(idle.len(), Ordering::Relaxed);
+        // After that store: who is the last to count as coming, and finds a task or leaves, has seen this step by then (of
+        // two that step down at once one finds itself alone), hence sees that somebody is idle, and calls under the lock.
         let mut coming = self.coming.load(Ordering::Relaxed);
-        loop {
-            if coming < 2 {
-                return false;
-            }
-            // Of two that step down at once one finds itself alone. Who finds the last task, or leaves, does so after it
-            // was counted here, and looks for sleepers under the lock that we hold.
+        while coming >= 2 {
             match self.coming.compare_exchange(coming, coming - 1, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => break,
+                Ok(_) => {
+                    drop(idle);
+                    self.sleep(seat);
+                    return true;
+                }
                 Err(other) => coming = other,
             }
         }
-        idle.push(Arc::clone(seat));
+        idle.pop();
         self.idle_count.store(idle.len(), Ordering::Relaxed);
-        drop(idle);
-        self.sleep(seat);
-        true
+        false
     }
 
     /// A worker that counts as coming did not start.
