@@ -11,6 +11,7 @@
 //! sees the other.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 #[cfg(loom)]
 use loom::sync::Arc;
@@ -28,6 +29,16 @@ const CALLED: u32 = 1;
 pub struct Seat {
     /// `CALLED` from a call until its worker has heard it.
     word: Word,
+    /// After so many milliseconds of sleep its worker wants to look around once; 0 for never. Its worker's own.
+    doze_ms: AtomicUsize,
+}
+
+impl Seat {
+    /// Have the worker of this seat return from `await_task` after so long without a call; None for never.
+    pub fn doze(&self, length: Option<Duration>) {
+        let length_ms = length.map_or(0, |length| usize::try_from(length.as_millis()).unwrap_or(usize::MAX));
+        self.doze_ms.store(length_ms, Ordering::Relaxed);
+    }
 }
 
 /// What a submitter is to do.
@@ -44,6 +55,8 @@ pub enum Call {
 pub enum Next {
     /// Look for a task: it counts as coming.
     Look,
+    /// Nobody has called for as long as its seat says. It counts as coming.
+    Quiet,
     /// Leave: the pool is closed and has no more tasks. It counts no longer.
     Leave,
 }
@@ -222,6 +235,14 @@ impl Roster {
             return self.look_or_leave(has_tasks);
         }
         if !self.retire(seat, coming, has_tasks) {
+            let doze_ms = seat.doze_ms.load(Ordering::Relaxed);
+            let was_called = doze_ms == 0 || {
+                seat.word.wait(ASLEEP, Some(Duration::from_millis(doze_ms as u64)));
+                !self.return_unasked(seat)
+            };
+            if !was_called {
+                return Next::Quiet;
+            }
             self.sleep(seat);
         }
         self.look_or_leave(has_tasks)
@@ -273,16 +294,20 @@ impl Roster {
         if !has_tasks() && !self.is_closed() {
             return false;
         }
-        let mut idle = self.lock();
-        let place = idle.iter().position(|other| Arc::ptr_eq(other, seat));
-        if let Some(place) = place {
-            idle.remove(place);
-            self.idle_count.store(idle.len(), Ordering::Relaxed);
-            self.coming.fetch_add(1, Ordering::SeqCst);
-        } else {
+        if !self.return_unasked(seat) {
             // Somebody called it meanwhile, and counted it; under the lock, so the word is written.
             seat.word.swap(ASLEEP, Ordering::AcqRel);
         }
+        true
+    }
+
+    /// Be idle no longer, but coming. False when somebody has called.
+    fn return_unasked(&self, seat: &Arc<Seat>) -> bool {
+        let mut idle = self.lock();
+        let Some(place) = idle.iter().position(|other| Arc::ptr_eq(other, seat)) else { return false };
+        idle.remove(place);
+        self.idle_count.store(idle.len(), Ordering::Relaxed);
+        self.coming.fetch_add(1, Ordering::SeqCst);
         true
     }
 
@@ -364,7 +389,7 @@ mod tests {
                     self.sum.fetch_add(usize::try_from(task).unwrap(), Ordering::SeqCst);
                 }
                 match self.roster.await_task(&seat, coming, &mut || !self.queue.is_empty(), &mut spin) {
-                    Next::Look => coming = true,
+                    Next::Look | Next::Quiet => coming = true,
                     Next::Leave => return,
                 }
             }

@@ -18,6 +18,7 @@ from whichever.errors import PoolBrokenError, TaskTimeoutError
 from whichever.executors._exit import SLICE_SECONDS, Ending
 from whichever.executors._face import PoolFace, PoolOptions, check_initializer, check_workers
 from whichever.executors._future import Future, new_future
+from whichever.executors._inner_threads import InnerThreads, is_possible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,13 +51,17 @@ class ThreadPool(_core.ThreadPoolCore, PoolFace):
         timeout: Seconds that a task may run; None without a limit. The time that it waits to be started does not count.
             A thread cannot be stopped: the task's future raises a `TaskTimeoutError` then, and what the task leaves in
             the end is dropped. Nobody waits for its thread, in whose place the pool starts another.
+        inner_threads: Threads that native libraries (BLAS, OpenMP) may use for each worker while tasks run; None for
+            its share of the cores, at least 1. Needs `threadpoolctl`; without it, None limits nothing. What
+            ``OMP_NUM_THREADS`` and the like say in the environment stays.
         daemon: Whether the interpreter's end waits for no task: what has not started is dropped then, what runs is
             left behind. If in doubt, leave it.
         copy_context: Whether tasks see the context variables of whoever handed them in. Without, a task is handed in
             and run a little faster, and what it sets in its context stays set for the thread's next task.
 
     Raises:
-        ValueError: `max_workers` is below 1, or `timeout` not above 0.
+        ValueError: `max_workers` or `inner_threads` is below 1, or `timeout` not above 0.
+        ModuleNotFoundError: `inner_threads` is given, and threadpoolctl is not installed.
         TypeError: `initializer` cannot be called.
     """
 
@@ -68,14 +73,16 @@ class ThreadPool(_core.ThreadPoolCore, PoolFace):
         initargs: tuple[Any, ...] = (),
         *,
         timeout: float | None = None,
+        inner_threads: int | None = None,
         daemon: bool = False,
         copy_context: bool = True,
     ) -> None:
         workers = _default_workers() if max_workers is None else check_workers(max_workers)
         check_initializer(initializer)
         super().__init__(workers, (timeout, 0))
+        inner = _inner_threads(inner_threads, workers)
         prefix = thread_name_prefix or f"{type(self).__name__}-{next(_numbers)}"
-        self._host = _Host(prefix, initializer, tuple(initargs), daemon=daemon)
+        self._host = _Host(prefix, initializer, tuple(initargs), inner, daemon=daemon)
         copying = contextvars.copy_context if copy_context else None
         self.open(self._host, new_future(), workers, copying, timeout)
 
@@ -151,11 +158,13 @@ class _Host(Ending):
         prefix: str,
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
+        inner: InnerThreads | None,
         *,
         daemon: bool,
     ) -> None:
         self.is_left = daemon  # nobody waits for its tasks at exit
         self._prefix = prefix
+        self.inner = inner  # whom the core asks to limit BLAS, and to let go of it
         self.begin = initializer, initargs
         self.cause: BaseException | None = None  # what the initializer raised
         self._daemon = daemon
@@ -297,6 +306,19 @@ def _serve(worker: _core.ThreadWorker) -> None:
             del task, call, args, kwargs
             end(result)
             del result
+
+
+def _inner_threads(number: int | None, workers: int) -> InnerThreads | None:
+    if number is not None and number < 1:
+        msg = f"inner_threads must be at least 1, or None, not {number}"
+        raise ValueError(msg)
+    if is_possible():
+        cores = max(int(_core.usable_cores()["cores"]), 1)
+        return InnerThreads(max(cores // workers, 1) if number is None else number)
+    if number is None:
+        return None
+    msg = "inner_threads needs threadpoolctl: pip install 'whichever[blas]'"
+    raise ModuleNotFoundError(msg, name="threadpoolctl")
 
 
 def _default_workers() -> int:

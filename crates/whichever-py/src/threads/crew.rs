@@ -11,6 +11,7 @@ use whichever_sync::{Call, Roster, RunQueue};
 use whichever_sys::{monotonic_ns, usable_cores};
 
 use super::deadlines::Deadlines;
+use super::inner::Inner;
 use super::job::Job;
 use super::patience::Patience;
 use super::station::Station;
@@ -56,6 +57,7 @@ pub(crate) struct Crew {
     pub(super) queue: RunQueue<Job>,
     pub(super) patience: Patience,
     pub(super) deadlines: Deadlines,
+    pub(super) inner: Inner,
     /// Starts threads.
     pub(super) host: Py<PyAny>,
     has_gil: bool,
@@ -85,6 +87,7 @@ impl Crew {
             queue: RunQueue::new(shards),
             patience: Patience::new(),
             deadlines: Deadlines::new(),
+            inner: Inner::of(host.bind(py))?,
             host,
             has_gil,
             gil: if has_gil { Gil::find(py) } else { None },

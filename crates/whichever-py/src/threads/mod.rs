@@ -3,6 +3,7 @@
 mod core;
 mod crew;
 mod deadlines;
+mod inner;
 mod job;
 mod map;
 mod patience;

@@ -13,6 +13,7 @@ use whichever_sys::monotonic_ns;
 
 use super::crew::{Crew, Tally};
 use super::deadlines::TakenBack;
+use super::inner::QUIET;
 use super::job::{Job, Target, tell};
 use super::run::Run;
 use super::station::{Station, Timed};
@@ -48,6 +49,10 @@ struct Own {
     /// When it is to give way; 0 for never.
     give_way_ns: u64,
     stride: Stride,
+    /// How many modules there were when it last limited BLAS and OpenMP for itself.
+    modules: usize,
+    /// Whether it has looked, since its last task, if that is to be lifted.
+    has_dozed: bool,
 }
 
 /// A task that has ended, which nobody has been shown yet.
@@ -87,6 +92,7 @@ impl ThreadWorker {
         let task = if self.lock().dismissed { None } else { self.next(py)? };
         if task.is_none() {
             self.crew.remove(&self.tally, &self.station);
+            self.crew.lift_if_quiet(py);
         }
         Ok(task)
     }
@@ -156,6 +162,8 @@ impl ThreadWorker {
             ended: None,
             give_way_ns: 0,
             stride: Stride::default(),
+            modules: 0,
+            has_dozed: false,
         };
         let station = Arc::new(Station::new());
         Self {
@@ -233,7 +241,15 @@ impl ThreadWorker {
                 job.target.end(py, Outcome::Error(error.into_value(py).into_any()));
                 continue;
             }
-            self.lock().running = Some(job.target);
+            {
+                let mut own = self.lock();
+                own.running = Some(job.target);
+                own.has_dozed = false;
+                let mut modules = own.modules;
+                drop(own);
+                crew.inner.limit(py, &mut modules);
+                self.lock().modules = modules;
+            }
             if !crew.queue.is_empty() {
                 crew.call(py, 1)?;
             }
@@ -381,8 +397,12 @@ impl ThreadWorker {
                 return Ok(Next::Look);
             }
         };
+        if next == Next::Quiet {
+            self.lock().has_dozed = true;
+            self.crew.lift_if_quiet(py);
+        }
         let mut own = self.lock();
-        own.coming = next == Next::Look;
+        own.coming = next != Next::Leave;
         own.give_way_ns = 0;
         Ok(next)
     }
@@ -408,10 +428,13 @@ impl ThreadWorker {
         let crew = &self.crew;
         let mut own = self.lock();
         let mut coming = own.coming;
+        let dozes = !own.has_dozed && crew.inner.is_to_lift();
+        self.seat.doze(dozes.then_some(QUIET));
         loop {
             let mut has_tasks = || !crew.queue.is_empty();
-            if crew.roster.await_task(&self.seat, coming, &mut has_tasks, &mut own.spin) == Next::Leave {
-                return Rested::Next(Next::Leave);
+            let next = crew.roster.await_task(&self.seat, coming, &mut has_tasks, &mut own.spin);
+            if next != Next::Look {
+                return Rested::Next(next);
             }
             coming = true;
             // While we wait for the GIL, the next one wakes up.
