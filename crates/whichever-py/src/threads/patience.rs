@@ -65,7 +65,6 @@ impl Patience {
     /// A worker begins to watch.
     pub(super) fn begin(&self, look: Look) {
         let mut seen = self.lock();
-        seen.held_back += 1;
         // What happened while nobody watched is no delay.
         if look.taken != seen.taken || look.now_ns.saturating_sub(seen.progress_ns) > MOST_NS {
             (seen.taken, seen.progress_ns) = (look.taken, look.now_ns);
@@ -99,6 +98,11 @@ impl Patience {
         seen.progress_ns = look.now_ns;
         seen.sample = seen.sample.or(Some(Sample { thread, cpu_ns, at_ns: look.now_ns }));
         true
+    }
+
+    /// A worker has seen twice that it can only queue for the GIL.
+    pub(super) fn count(&self) {
+        self.lock().held_back += 1;
     }
 
     /// How often a worker was held back.
@@ -152,6 +156,7 @@ mod tests {
         }
         let wait = waits(&patience, 1500, 50, |_| None);
         assert!((1..=FIRST_NS / MS).contains(&wait), "{wait}");
+        patience.count();
         assert_eq!(patience.held_back(), 1);
     }
 

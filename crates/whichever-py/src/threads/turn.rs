@@ -99,7 +99,7 @@ impl Crew {
 
     fn watch_gil(&self) -> Watched {
         let own = (thread_id(), thread_cpu_ns().unwrap_or(0));
-        let begun_ns = monotonic_ns();
+        let (begun_ns, mut is_counted) = (monotonic_ns(), false);
         loop {
             if self.queue.is_empty() {
                 return Watched::Empty;
@@ -111,6 +111,9 @@ impl Crew {
             sleep_until(now_ns + until_next_look_ns(now_ns.saturating_sub(begun_ns)));
             if !self.is_gil_ours() || self.patience.lets_through(self.look(), own, thread_cpu_ns_of) {
                 return Watched::Go;
+            }
+            if !std::mem::replace(&mut is_counted, true) {
+                self.patience.count();
             }
         }
     }
