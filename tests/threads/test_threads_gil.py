@@ -71,16 +71,12 @@ def test_as_many_tasks_as_threads_wait_for_each_other(make_pool):
         ]
 
 
-@pytest.mark.skipif(not HAS_GIL, reason="threads run at once here")
-def test_tasks_that_mostly_wait_teach_not_to_hold_them_back(make_pool):
+def test_tasks_that_mostly_wait_go_on_beside_two_that_compute(make_pool):
     pool, stopped = make_pool(8), []
     try:
         for _ in range(2):
             pool.submit(spin, stopped)
-        assert len(list(pool.map(lambda _: time.sleep(0.001), range(300)))) == 300
-        held_back = pool.statistics().held_back
-        assert held_back > 0
-        assert pool.statistics().returned >= 300
+        assert len(list(pool.map(lambda _: time.sleep(0.001), range(300), timeout=30))) == 300
     finally:
         stopped.append(1)
 
