@@ -282,22 +282,27 @@ class ThreadPoolStatistics:
         returned: Tasks that returned.
         raised: Tasks that raised.
         cancelled: Tasks cancelled before they started.
+        timed_out: Tasks given up because they ran past their time.
         waiting: Tasks that wait for a thread now, cancelled ones among them.
         running: Threads that run a task now.
         workers: Threads.
         workers_idle: Threads that sleep.
-        held_back: Times a thread that had to take the GIL from a task left a waiting task alone: it could only have
-            queued for the GIL too.
+        workers_overdue: Threads that still run a task that was given up. Others have taken their places, where
+            there were not too many of them.
+        held_back: Times a thread left a waiting task alone while a task held the GIL: it could only have queued for
+            that.
     """
 
     submitted: int
     returned: int
     raised: int
     cancelled: int
+    timed_out: int
     waiting: int
     running: int
     workers: int
     workers_idle: int
+    workers_overdue: int
     held_back: int
 
 

@@ -233,7 +233,7 @@ def test_it_says_what_it_is(kind, make_pool):
     assert repr(make_pool(3)) == f"<{kind} max_workers=3>"
 
 
-@pytest.mark.but("InterpreterPool", "ThreadPool", "Pool")
+@pytest.mark.but("InterpreterPool", "Pool")
 def test_options_are_a_view_of_the_pool(pool, task):
     view = pool.options(timeout=20)
     assert isinstance(view, futures.Executor)

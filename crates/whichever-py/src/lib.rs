@@ -33,7 +33,7 @@ mod _core {
     #[pymodule_export]
     use super::queue::QueueCore;
     #[pymodule_export]
-    use super::threads::{ThreadMap, ThreadPoolCore, ThreadWorker, refuse_tasks};
+    use super::threads::{ThreadMap, ThreadPoolCore, ThreadWorker, Timekeeper, refuse_tasks};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

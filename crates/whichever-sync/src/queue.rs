@@ -71,6 +71,20 @@ impl<T> RunQueue<T> {
         self.shards.iter().all(|shard| shard.count.load(Ordering::Acquire) == 0)
     }
 
+    /// Take out those that `is_meant` names, which is asked once for each.
+    #[must_use]
+    pub fn extract(&self, mut is_meant: impl FnMut(&T) -> bool) -> Vec<T> {
+        let mut taken = Vec::new();
+        for shard in &self.shards {
+            let mut tasks = shard.lock();
+            for task in std::mem::take(&mut *tasks) {
+                if is_meant(&task) { taken.push(task) } else { tasks.push_back(task) }
+            }
+            shard.count.store(tasks.len(), Ordering::Release);
+        }
+        taken
+    }
+
     /// Take out all that wait.
     #[must_use]
     pub fn drain(&self) -> Vec<T> {
@@ -140,6 +154,15 @@ mod tests {
             queue.pop(0, turn) == Some("old")
         });
         assert!(found.is_some_and(|turns| turns <= 2 * LOOK_ELSEWHERE_EVERY));
+    }
+
+    #[test]
+    fn what_is_extracted_leaves_the_others_in_their_order() {
+        let queue = RunQueue::new(2);
+        (0..10).for_each(|number| queue.push(0, number));
+        assert_eq!(queue.extract(|number| number % 3 == 0), [0, 3, 6, 9]);
+        assert_eq!((queue.len(), queue.pushed()), (6, 10));
+        assert_eq!((0..6).filter_map(|_| queue.pop(0, 1)).collect::<Vec<_>>(), [1, 2, 4, 5, 7, 8]);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! sees the other.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 #[cfg(loom)]
 use loom::sync::Arc;
@@ -28,6 +29,16 @@ const CALLED: u32 = 1;
 pub struct Seat {
     /// `CALLED` from a call until its worker has heard it.
     word: Word,
+    /// After so many milliseconds of sleep its worker wants to look around once; 0 for never. Its worker's own.
+    doze_ms: AtomicUsize,
+}
+
+impl Seat {
+    /// Have the worker of this seat return from `await_task` after so long without a call; None for never.
+    pub fn doze(&self, length: Option<Duration>) {
+        let length_ms = length.map_or(0, |length| usize::try_from(length.as_millis()).unwrap_or(usize::MAX));
+        self.doze_ms.store(length_ms, Ordering::Relaxed);
+    }
 }
 
 /// What a submitter is to do.
@@ -44,6 +55,8 @@ pub enum Call {
 pub enum Next {
     /// Look for a task: it counts as coming.
     Look,
+    /// Nobody has called for as long as its seat says. It counts as coming.
+    Quiet,
     /// Leave: the pool is closed and has no more tasks. It counts no longer.
     Leave,
 }
@@ -63,6 +76,8 @@ pub struct Roster {
     most: AtomicUsize,
     /// Most workers that are called although others are still coming.
     most_coming: usize,
+    /// Workers that wait until it helps that they take a task: while there is one, no other need come.
+    calm: AtomicUsize,
 }
 
 impl Roster {
@@ -77,6 +92,7 @@ impl Roster {
             closed: AtomicBool::new(false),
             most: AtomicUsize::new(most),
             most_coming: most_coming.max(1),
+            calm: AtomicUsize::new(0),
         }
     }
 
@@ -108,6 +124,12 @@ impl Roster {
         self.idle_count.load(Ordering::Relaxed)
     }
 
+    /// Workers that are on the way to a task.
+    #[must_use]
+    pub fn coming(&self) -> usize {
+        self.coming.load(Ordering::Relaxed)
+    }
+
     /// Workers that have a task.
     #[must_use]
     pub fn busy(&self) -> usize {
@@ -118,7 +140,7 @@ impl Roster {
     pub fn call(&self, waiting: usize) -> Call {
         // Pairs with the fence in `retire`.
         fence(Ordering::SeqCst);
-        if self.coming.load(Ordering::Relaxed) >= self.most_coming.min(waiting) {
+        if self.coming.load(Ordering::Relaxed) >= self.most_coming().min(waiting) {
             return Call::Done;
         }
         if self.call_idle() || !self.add_worker() { Call::Done } else { Call::Hire }
@@ -126,9 +148,42 @@ impl Roster {
 
     /// Call one that sleeps, if fewer are coming than may be and `waiting` need. Starts nobody.
     pub fn call_another(&self, waiting: usize) {
-        if self.coming.load(Ordering::Relaxed) < self.most_coming.min(waiting) {
+        if self.coming.load(Ordering::Relaxed) < self.most_coming().min(waiting) {
             self.call_idle();
         }
+    }
+
+    /// A worker that is coming begins to wait until it helps that it takes a task; or ends to.
+    pub fn be_calm(&self, calm: bool) {
+        if calm {
+            self.calm.fetch_add(1, Ordering::Relaxed)
+        } else {
+            self.calm.fetch_sub(1, Ordering::Relaxed)
+        };
+    }
+
+    /// Sleep, as the worker of `seat`, if another is coming too: that one calls others for what it leaves. False when no
+    /// other is. It counts as coming before and after.
+    pub fn step_down(&self, seat: &Arc<Seat>) -> bool {
+        let mut idle = self.lock();
+        idle.push(Arc::clone(seat));
+        self.idle_count.store(idle.len(), Ordering::Relaxed);
+        // After that store: who is the last to count as coming, and finds a task or leaves, has seen this step by then (of
+        // two that step down at once one finds itself alone), hence sees that somebody is idle, and calls under the lock.
+        let mut coming = self.coming.load(Ordering::Relaxed);
+        while coming >= 2 {
+            match self.coming.compare_exchange(coming, coming - 1, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => {
+                    drop(idle);
+                    self.sleep(seat);
+                    return true;
+                }
+                Err(other) => coming = other,
+            }
+        }
+        idle.pop();
+        self.idle_count.store(idle.len(), Ordering::Relaxed);
+        false
     }
 
     /// A worker that counts as coming did not start.
@@ -142,6 +197,12 @@ impl Roster {
             self.coming.fetch_sub(1, Ordering::SeqCst);
         }
         self.workers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// A worker that was lost is back, if there is a place: then it counts as coming.
+    #[must_use]
+    pub fn rejoin(&self) -> bool {
+        self.add_worker()
     }
 
     /// A worker's task has ended and it will look for another: to be said before anybody can know of that end, or who
@@ -186,11 +247,28 @@ impl Roster {
             return self.look_or_leave(has_tasks);
         }
         if !self.retire(seat, coming, has_tasks) {
-            while seat.word.swap(ASLEEP, Ordering::AcqRel) != CALLED {
-                seat.word.wait(ASLEEP, None);
+            let doze_ms = seat.doze_ms.load(Ordering::Relaxed);
+            let was_called = doze_ms == 0 || {
+                seat.word.wait(ASLEEP, Some(Duration::from_millis(doze_ms as u64)));
+                !self.return_unasked(seat)
+            };
+            if !was_called {
+                return Next::Quiet;
             }
+            self.sleep(seat);
         }
         self.look_or_leave(has_tasks)
+    }
+
+    fn sleep(&self, seat: &Seat) {
+        while seat.word.swap(ASLEEP, Ordering::AcqRel) != CALLED {
+            seat.word.wait(ASLEEP, None);
+        }
+    }
+
+    /// Most workers that may be coming now.
+    fn most_coming(&self) -> usize {
+        if self.calm.load(Ordering::Relaxed) > 0 { 1 } else { self.most_coming }
     }
 
     /// Be coming, if nobody is.
@@ -210,6 +288,7 @@ impl Roster {
         if has_tasks() && self.add_worker() {
             return Next::Look;
         }
+        while self.call_idle() {} // those that stepped down since the pool was closed
         Next::Leave
     }
 
@@ -227,16 +306,20 @@ impl Roster {
         if !has_tasks() && !self.is_closed() {
             return false;
         }
-        let mut idle = self.lock();
-        let place = idle.iter().position(|other| Arc::ptr_eq(other, seat));
-        if let Some(place) = place {
-            idle.remove(place);
-            self.idle_count.store(idle.len(), Ordering::Relaxed);
-            self.coming.fetch_add(1, Ordering::SeqCst);
-        } else {
+        if !self.return_unasked(seat) {
             // Somebody called it meanwhile, and counted it; under the lock, so the word is written.
             seat.word.swap(ASLEEP, Ordering::AcqRel);
         }
+        true
+    }
+
+    /// Be idle no longer, but coming. False when somebody has called.
+    fn return_unasked(&self, seat: &Arc<Seat>) -> bool {
+        let mut idle = self.lock();
+        let Some(place) = idle.iter().position(|other| Arc::ptr_eq(other, seat)) else { return false };
+        idle.remove(place);
+        self.idle_count.store(idle.len(), Ordering::Relaxed);
+        self.coming.fetch_add(1, Ordering::SeqCst);
         true
     }
 
@@ -318,7 +401,7 @@ mod tests {
                     self.sum.fetch_add(usize::try_from(task).unwrap(), Ordering::SeqCst);
                 }
                 match self.roster.await_task(&seat, coming, &mut || !self.queue.is_empty(), &mut spin) {
-                    Next::Look => coming = true,
+                    Next::Look | Next::Quiet => coming = true,
                     Next::Leave => return,
                 }
             }

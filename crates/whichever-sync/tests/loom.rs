@@ -161,3 +161,41 @@ fn two_submitters_and_one_worker_lose_nothing() {
         assert_eq!(pool.sum.load(Ordering::SeqCst), 7);
     });
 }
+
+#[test]
+fn of_two_that_are_coming_one_steps_down_and_no_task_is_left() {
+    explore(2, || {
+        let (roster, queue) = (Arc::new(Roster::new(2, 2)), Arc::new(RunQueue::new(1)));
+        let taken = Arc::new(AtomicUsize::new(0));
+        (0..2).for_each(|task| queue.push(0, task));
+        assert_eq!([roster.call(2), roster.call(2)], [Call::Hire, Call::Hire]);
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                let (roster, queue, taken) = (Arc::clone(&roster), Arc::clone(&queue), Arc::clone(&taken));
+                thread::spawn(move || {
+                    let (seat, mut spin, mut coming) = (Arc::new(Seat::default()), Spin::never(), true);
+                    loop {
+                        if coming {
+                            roster.step_down(&seat);
+                        }
+                        while queue.pop(0, 1).is_some() {
+                            if std::mem::take(&mut coming) {
+                                roster.found();
+                            }
+                            roster.call_another(queue.len());
+                            taken.fetch_add(1, Ordering::SeqCst);
+                        }
+                        let has_tasks = &mut || !queue.is_empty();
+                        if roster.await_task(&seat, coming, has_tasks, &mut spin) == Next::Leave {
+                            return;
+                        }
+                        coming = true;
+                    }
+                })
+            })
+            .collect();
+        roster.close();
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        assert_eq!((taken.load(Ordering::SeqCst), roster.workers()), (2, 0));
+    });
+}

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from whichever import _core
 from whichever._types import ThreadPoolStatistics
-from whichever.errors import PoolBrokenError
+from whichever.errors import PoolBrokenError, TaskTimeoutError
 from whichever.executors._exit import SLICE_SECONDS, Ending
-from whichever.executors._face import PoolFace, check_initializer, check_workers
+from whichever.executors._face import PoolFace, PoolOptions, check_initializer, check_workers
 from whichever.executors._future import Future, new_future
+from whichever.executors._inner_threads import InnerThreads, is_possible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,40 +51,51 @@ class ThreadPool(_core.ThreadPoolCore, PoolFace, ThreadPoolExecutor):
         thread_name_prefix: What the threads are called, with a number behind it.
         initializer: Called in each thread before its first task. When it raises, the pool is broken.
         initargs: Its arguments.
+        timeout: Seconds that a task may run; None without a limit. The time that it waits to be started does not count.
+            A thread cannot be stopped: the task's future raises a `TaskTimeoutError` then, and what the task leaves in
+            the end is dropped. Nobody waits for its thread, in whose place the pool starts another.
+        inner_threads: Threads that native libraries (BLAS, OpenMP) may use for each worker while tasks run; None for
+            its share of the cores, at least 1. Needs `threadpoolctl`; without it, None limits nothing. What
+            ``OMP_NUM_THREADS`` and the like say in the environment stays.
         daemon: Whether the interpreter's end waits for no task: what has not started is dropped then, what runs is
             left behind. If in doubt, leave it.
         copy_context: Whether tasks see the context variables of whoever handed them in. Without, a task is handed in
             and run a little faster, and what it sets in its context stays set for the thread's next task.
 
     Raises:
-        ValueError: `max_workers` is below 1.
+        ValueError: `max_workers` or `inner_threads` is below 1, or `timeout` not above 0.
+        ModuleNotFoundError: `inner_threads` is given, and threadpoolctl is not installed.
         TypeError: `initializer` cannot be called.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an option of its own
         self,
         max_workers: int | None = None,
         thread_name_prefix: str = "",
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         *,
+        timeout: float | None = None,
+        inner_threads: int | None = None,
         daemon: bool = False,
         copy_context: bool = True,
     ) -> None:
         workers = _default_workers() if max_workers is None else check_workers(max_workers)
         check_initializer(initializer)
-        super().__init__(workers)
+        super().__init__(workers, (timeout, 0))
+        inner = _inner_threads(inner_threads, workers)
         prefix = thread_name_prefix or f"{type(self).__name__}-{next(_numbers)}"
-        self._host = _Host(prefix, initializer, tuple(initargs), daemon=daemon)
-        self.open(self._host, new_future(), workers, contextvars.copy_context if copy_context else None)
+        self._host = _Host(prefix, initializer, tuple(initargs), inner, daemon=daemon)
+        copying = contextvars.copy_context if copy_context else None
+        self.open(self._host, new_future(), workers, copying, timeout)
 
     if TYPE_CHECKING:  # the native one, said again for those who read types
 
         def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
 
     def _submit(self, rules: Rules, fn: Callable[..., T], args: Any, kwargs: Any) -> Future[T]:
-        del rules
-        return self.submit(fn, *args, **kwargs)
+        future: Future[T] = self.submit_within(rules[0], (fn, *args), kwargs)
+        return future
 
     def _results(self, plan: MapPlan[T]) -> Iterator[T]:
         iterables = plan.iterables
@@ -106,12 +118,21 @@ class ThreadPool(_core.ThreadPoolCore, PoolFace, ThreadPoolExecutor):
             ahead=plan.buffersize or 0,
             ordered=plan.ordered,
             timeout=plan.timeout,
+            task_timeout=plan.rules[0],
             first=first,
         )
         return results
 
+    def options(self, *, timeout: float | None = None) -> PoolOptions:
+        """Return this pool under other rules: ``pool.options(timeout=2.5).submit(fn)``.
+
+        Args:
+            timeout: Seconds that each task may run before it is given up; None for the pool's own limit.
+        """
+        return PoolOptions(self, (self._rules[0] if timeout is None else timeout, 0))
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the standard one
-        """Take no more tasks; threads end when those handed in have ended.
+        """Take no more tasks; threads end when those handed in have ended. Tasks past their time are not waited for.
 
         Args:
             wait: Whether to return only then. Ctrl-C ends the wait, and drops the tasks that have not started.
@@ -127,7 +148,7 @@ class ThreadPool(_core.ThreadPoolCore, PoolFace, ThreadPoolExecutor):
             self._host.forget()
 
     @property
-    def _threads(self) -> set[threading.Thread]:
+    def _threads(self) -> set[threading.Thread]:  # type: ignore[override] # theirs is an attribute
         """The threads, where programs that know the standard executor look for them."""
         return {thread for thread in self._host.threads if thread.is_alive()}
 
@@ -152,11 +173,13 @@ class _Host(Ending):
         prefix: str,
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
+        inner: InnerThreads | None,
         *,
         daemon: bool,
     ) -> None:
         self.is_left = daemon  # nobody waits for its tasks at exit
         self._prefix = prefix
+        self.inner = inner  # whom the core asks to limit BLAS, and to let go of it
         self.begin = initializer, initargs
         self.cause: BaseException | None = None  # what the initializer raised
         self._daemon = daemon
@@ -178,6 +201,25 @@ class _Host(Ending):
                 raise error.__context__ from None
             raise
 
+    def keep_time(self, keeper: _core.Timekeeper, alarm: threading.Event) -> None:
+        """Start the thread that gives up tasks which are past their time."""
+        name = f"{self._prefix}_timekeeper"
+        threading.Thread(target=_keep_time, args=(keeper, alarm), name=name, daemon=True).start()
+
+    def ran_too_long(self, seconds: float) -> BaseException:
+        """Make the exception of a task that ran past its time."""
+        return TaskTimeoutError(
+            f"the task ran for longer than {seconds:g} s and was given up; a thread cannot be stopped, so it runs "
+            "on, and what it leaves is dropped (a ProcessPool stops such a task)"
+        )
+
+    def waited_too_long(self, seconds: float) -> BaseException:
+        """Make the exception of a task that no thread was left for."""
+        return TaskTimeoutError(
+            f"no thread was left to start the task within {seconds:g} s: all run tasks that are past their time, and "
+            "as many run beside the pool already; find out why they do not end, or use a ProcessPool, which stops them"
+        )
+
     def broken(self, reason: str) -> BaseException:
         """Make the exception of a task that the broken pool does not run."""
         error = _BrokenError(reason)
@@ -185,22 +227,17 @@ class _Host(Ending):
         return error
 
     def join(self, seconds: float | None = None) -> None:
-        """Wait until all threads but this one have ended, or for so many seconds."""
+        """Wait until all threads but this one have ended or are past their time, or for so many seconds."""
         end = math.inf if seconds is None else time.monotonic() + seconds
-        joined = 0
-        # A thread that works off what is left may start another one: they are at the end of the list.
-        while joined < len(self.threads):
-            thread = self.threads[joined]
-            joined += 1
-            if thread is threading.current_thread():
-                continue
-            while thread.ident is None and thread in self.threads and time.monotonic() < end:
-                time.sleep(_START_SECONDS)  # somebody is starting it just now
-            if thread.ident is None:
-                continue
-            # A signal that comes just before a wait does not end it: no wait is long.
-            while thread.is_alive() and (left := end - time.monotonic()) > 0:
-                thread.join(min(left, SLICE_SECONDS))
+        waited: set[threading.Thread] = {threading.current_thread()}
+        while more := [thread for thread in tuple(self.threads) if thread not in waited]:
+            for thread in more:  # meanwhile others may come, some in the place of those that are past their time
+                while thread.ident is None and thread in self.threads and time.monotonic() < end:
+                    time.sleep(_START_SECONDS)  # somebody is starting it just now
+                # A signal that comes just before a wait does not end it: no wait is long.
+                while thread.is_needed() and (left := end - time.monotonic()) > 0:
+                    thread.join(min(left, SLICE_SECONDS))
+            waited.update(more)
 
     def end_at_exit(self, *, interrupted: bool) -> None:
         """Run what was handed in, unless nobody shall wait for it; then see the threads end."""
@@ -233,6 +270,10 @@ class _Thread(threading.Thread):
     def daemon(self, daemon: bool) -> None:
         self._shown_daemon = daemon
 
+    def is_needed(self) -> bool:
+        """Say whether it runs and somebody cares: its task was not given up."""
+        return self.is_alive() and not self.worker.is_overdue()
+
     def run(self) -> None:
         """Work until the pool is over."""
         self._shown_daemon = self._pools_daemon
@@ -253,6 +294,18 @@ class _Thread(threading.Thread):
         except BaseException:
             _LOGGER.critical("Exception in worker", exc_info=True)
             worker.quit()
+        if worker.is_overdue():
+            self._host.threads.remove(self)  # another has its place
+
+
+def _keep_time(keeper: _core.Timekeeper, alarm: threading.Event) -> None:
+    """Give up what is past its time, as long as tasks with a limit run.
+
+    It sleeps here and not in native code: the interpreter's end may find it asleep.
+    """
+    while (seconds := keeper.look()) is not None:
+        alarm.wait(seconds)
+        alarm.clear()
 
 
 def _serve(worker: _core.ThreadWorker) -> None:
@@ -272,6 +325,19 @@ def _serve(worker: _core.ThreadWorker) -> None:
             del task, call, args, kwargs
             end(result)
             del result
+
+
+def _inner_threads(number: int | None, workers: int) -> InnerThreads | None:
+    if number is not None and number < 1:
+        msg = f"inner_threads must be at least 1, or None, not {number}"
+        raise ValueError(msg)
+    if is_possible():
+        cores = max(int(_core.usable_cores()["cores"]), 1)
+        return InnerThreads(max(cores // workers, 1) if number is None else number)
+    if number is None:
+        return None
+    msg = "inner_threads needs threadpoolctl: pip install 'whichever[blas]'"
+    raise ModuleNotFoundError(msg, name="threadpoolctl")
 
 
 def _default_workers() -> int:

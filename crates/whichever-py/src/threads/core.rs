@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
@@ -30,6 +31,8 @@ struct Plan {
     /// `contextvars.copy_context`, if context variables travel with tasks.
     copy_context: Option<Py<PyAny>>,
     workers: AtomicUsize,
+    /// How long a task may run; 0 for as long as it likes.
+    timeout_ns: u64,
     era: Era,
 }
 
@@ -50,7 +53,7 @@ impl ThreadPoolCore {
     }
 
     /// Be a pool of so many `workers` at most, whose threads `host` starts.
-    #[pyo3(signature = (host, new_future, workers, copy_context = None))]
+    #[pyo3(signature = (host, new_future, workers, copy_context = None, timeout = None))]
     #[expect(clippy::too_many_arguments, reason = "one private call")]
     fn open(
         &self,
@@ -59,10 +62,12 @@ impl ThreadPoolCore {
         new_future: Py<PyAny>,
         workers: usize,
         copy_context: Option<Py<PyAny>>,
+        timeout: Option<f64>,
     ) -> PyResult<()> {
         let crew = Crew::new(py, host.clone_ref(py), workers)?;
         let era = Era { crew, next: OnceLock::new() };
-        let plan = Plan { host, new_future, copy_context, workers: AtomicUsize::new(workers), era };
+        let (workers, timeout_ns) = (AtomicUsize::new(workers), in_ns(timeout));
+        let plan = Plan { host, new_future, copy_context, workers, timeout_ns, era };
         self.plan.set(plan).map_err(|_| PyRuntimeError::new_err("this pool is open already"))
     }
 
@@ -73,40 +78,26 @@ impl ThreadPoolCore {
         args: Bound<'py, PyTuple>,
         kwargs: Option<Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = args.py();
-        if args.is_empty() {
-            return Err(PyTypeError::new_err("submit() missing 1 required positional argument: 'fn'"));
-        }
-        let plan = self.plan()?;
-        let crew = plan.crew(py)?;
-        self.refuse(py, crew)?;
-        let future = plan.new_future.bind(py).call0()?;
-        let promise = future.cast::<FutureCell>()?.get().promise();
-        promise.belong(Home::Threads(Arc::clone(crew)));
-        let (call, args) = match &plan.copy_context {
-            Some(copy_context) => (copy_context.bind(py).call0()?.getattr(intern!(py, "run"))?, args),
-            None => (args.get_item(0)?, args.get_slice(1, args.len())),
-        };
-        let job = Job {
-            target: Target::Future(Arc::clone(promise)),
-            call: call.unbind(),
-            args: args.unbind(),
-            kwargs: kwargs.map(Bound::unbind),
-        };
-        if let Err(error) = crew.submit(py, job) {
-            if error.is_instance_of::<PyRuntimeError>(py) {
-                let _cancelled = promise.cancel(); // there is nobody to come for it
-            }
-            return Err(error);
-        }
-        Ok(future)
+        let timeout_ns = self.plan()?.timeout_ns;
+        self.take_in(timeout_ns, args, kwargs)
+    }
+
+    /// Hand in a task that may run for so many seconds; None for as long as it likes.
+    #[pyo3(signature = (timeout, args, kwargs))]
+    fn submit_within<'py>(
+        &self,
+        timeout: Option<f64>,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.take_in(in_ns(timeout), args, kwargs)
     }
 
     /// Hand in `fn(item)` for each of `items` (or `fn(*item)` with `star`), lazily; return an iterator over the results.
     ///
     /// `eager` says that the items are there already, so that many may be taken at once; `ahead` is the most tasks
     /// whose results have not been taken (0: find it out, beginning with `first` or more).
-    #[pyo3(signature = (r#fn, items, *, star, eager, ahead, ordered, timeout, first = 0))]
+    #[pyo3(signature = (r#fn, items, *, star, eager, ahead, ordered, timeout, task_timeout = None, first = 0))]
     #[expect(clippy::too_many_arguments, reason = "keywords of one private call")]
     fn map_items(
         &self,
@@ -117,6 +108,7 @@ impl ThreadPoolCore {
         ahead: usize,
         ordered: bool,
         timeout: Option<f64>,
+        task_timeout: Option<f64>,
         first: usize,
     ) -> PyResult<ThreadMap> {
         let (py, plan) = (r#fn.py(), self.plan()?);
@@ -126,7 +118,8 @@ impl ThreadPoolCore {
         let context = copy_context.map(|copy_context| copy_context.call0(py)).transpose()?;
         let limit = Limit::from_seconds(timeout)?;
         let function = r#fn.clone().unbind();
-        let plan = MapPlan { function, star, eager, ahead, first, ordered, context, limit };
+        let task_ns = in_ns(task_timeout);
+        let plan = MapPlan { function, star, eager, ahead, first, ordered, context, limit, task_ns };
         ThreadMap::start(py, crew, items.try_iter()?, plan)
     }
 
@@ -151,24 +144,19 @@ impl ThreadPoolCore {
     /// What the pool has done and holds, by name.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let crew = self.plan()?.crew(py)?;
-        let (returned, raised) = {
-            let tallies = crew.tallies();
-            let sum = |of: fn(&super::crew::Tally) -> u64| tallies.iter().map(|tally| of(tally)).sum::<u64>();
-            (
-                sum(|tally| tally.returned.load(Ordering::Relaxed)),
-                sum(|tally| tally.raised.load(Ordering::Relaxed)),
-            )
-        };
+        let (returned, raised) = crew.tallies().sum();
         let answer = PyDict::new(py);
         for (name, number) in [
             ("submitted", crew.queue.pushed() as u64),
             ("returned", returned),
             ("raised", raised),
             ("cancelled", crew.cancelled()),
+            ("timed_out", crew.deadlines.timed_out()),
             ("waiting", crew.queue.len() as u64),
             ("running", crew.roster.busy() as u64),
             ("workers", crew.roster.workers() as u64),
             ("workers_idle", crew.roster.idle() as u64),
+            ("workers_overdue", crew.deadlines.overdue() as u64),
             ("held_back", crew.patience.held_back()),
         ] {
             answer.set_item(name, number)?;
@@ -202,6 +190,41 @@ impl ThreadPoolCore {
             .ok_or_else(|| PyRuntimeError::new_err("call the __init__ of whichever.ThreadPool first"))
     }
 
+    fn take_in<'py>(
+        &self,
+        timeout_ns: u64,
+        args: Bound<'py, PyTuple>,
+        kwargs: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, plan) = (args.py(), self.plan()?);
+        if args.is_empty() {
+            return Err(PyTypeError::new_err("submit() missing 1 required positional argument: 'fn'"));
+        }
+        let crew = plan.crew(py)?;
+        self.refuse(py, crew)?;
+        let future = plan.new_future.bind(py).call0()?;
+        let promise = future.cast::<FutureCell>()?.get().promise();
+        promise.belong(Home::Threads(Arc::clone(crew)));
+        let (call, args) = match &plan.copy_context {
+            Some(copy_context) => (copy_context.bind(py).call0()?.getattr(intern!(py, "run"))?, args),
+            None => (args.get_item(0)?, args.get_slice(1, args.len())),
+        };
+        let job = Job {
+            target: Target::Future(Arc::clone(promise)),
+            call: call.unbind(),
+            args: args.unbind(),
+            kwargs: kwargs.map(Bound::unbind),
+            timeout_ns,
+        };
+        if let Err(error) = crew.submit(py, job) {
+            if error.is_instance_of::<PyRuntimeError>(py) {
+                let _cancelled = promise.cancel(); // there is nobody to come for it
+            }
+            return Err(error);
+        }
+        Ok(future)
+    }
+
     fn refuse(&self, py: Python<'_>, crew: &Crew) -> PyResult<()> {
         if crew.broken().get().is_some() {
             return Err(PyErr::from_value(crew.broken_error(py)?.into_bound(py)));
@@ -227,6 +250,12 @@ impl Drop for ThreadPoolCore {
             era = last.next.get().map(|next| &**next);
         }
     }
+}
+
+/// A length of time that was checked to be above 0, or none; as is one of centuries.
+fn in_ns(seconds: Option<f64>) -> u64 {
+    let length = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    length.map_or(0, |length| u64::try_from(length.as_nanos()).map_or(0, |length_ns| length_ns.max(1)))
 }
 
 /// Have every thread pool refuse tasks from now on: the interpreter ends.

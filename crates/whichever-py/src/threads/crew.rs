@@ -10,8 +10,11 @@ use pyo3::prelude::*;
 use whichever_sync::{Call, Roster, RunQueue};
 use whichever_sys::{monotonic_ns, usable_cores};
 
+use super::deadlines::Deadlines;
+use super::inner::Inner;
 use super::job::Job;
 use super::patience::Patience;
+use super::station::Station;
 use super::worker::ThreadWorker;
 use crate::gil::{Gil, has_gil};
 use crate::pool::forks;
@@ -19,9 +22,6 @@ use crate::pool::forks;
 /// Workers that may be on their way together: with a GIL only one can run, and the next should be ready when it waits.
 const MOST_COMING_WITH_GIL: usize = 2;
 const MOST_COMING: usize = 8;
-/// How long a worker that has seen a task waits for a submitter to let go of the GIL, before it asks for it in earnest: to
-/// ask is to sleep, and to be woken from it takes about as long.
-const GATE_NS: u64 = 40_000;
 
 /// What one worker has done. It alone writes.
 #[derive(Default)]
@@ -30,21 +30,42 @@ pub(super) struct Tally {
     pub(super) raised: AtomicU64,
 }
 
+/// What all have done.
+#[derive(Default)]
+pub(super) struct Tallies {
+    /// Those of the workers there are.
+    workers: Vec<Arc<Tally>>,
+    /// How many there ever were.
+    hired: usize,
+    /// What those that have left had done: returned, and raised.
+    gone: (u64, u64),
+}
+
+impl Tallies {
+    /// Tasks that returned, and tasks that raised.
+    pub(super) fn sum(&self) -> (u64, u64) {
+        self.workers.iter().fold(self.gone, |(returned, raised), tally| {
+            let [more_returned, more_raised] = [&tally.returned, &tally.raised];
+            (returned + more_returned.load(Ordering::Relaxed), raised + more_raised.load(Ordering::Relaxed))
+        })
+    }
+}
+
 /// See the module.
 pub(crate) struct Crew {
     pub(super) roster: Roster,
     pub(super) queue: RunQueue<Job>,
     pub(super) patience: Patience,
+    pub(super) deadlines: Deadlines,
+    pub(super) inner: Inner,
     /// Starts threads.
-    host: Py<PyAny>,
+    pub(super) host: Py<PyAny>,
     has_gil: bool,
     gil: Option<&'static Gil>,
     /// Callers that sleep until a task ends.
     callers: AtomicUsize,
     cancelled: AtomicU64,
-    tallies: Mutex<Vec<Arc<Tally>>>,
-    /// Thread states of the workers, as the GIL names its holder.
-    threads: Mutex<Vec<u64>>,
+    tallies: Mutex<Tallies>,
     /// Why it takes no more tasks, when its initializer failed.
     broken: OnceLock<String>,
     born: u32,
@@ -63,14 +84,15 @@ impl Crew {
         Ok(Arc::new(Self {
             roster: Roster::new(workers, most_coming),
             queue: RunQueue::new(shards),
-            patience: Patience::default(),
+            patience: Patience::new(),
+            deadlines: Deadlines::new(),
+            inner: Inner::of(host.bind(py))?,
             host,
             has_gil,
             gil: if has_gil { Gil::find(py) } else { None },
             callers: AtomicUsize::new(0),
             cancelled: AtomicU64::new(0),
             tallies: Mutex::default(),
-            threads: Mutex::default(),
             broken: OnceLock::new(),
             born: forks(),
         }))
@@ -129,11 +151,24 @@ impl Crew {
     /// The number and the tally of a new worker.
     pub(super) fn add_tally(&self) -> (usize, Arc<Tally>) {
         let mut tallies = self.tallies();
-        tallies.push(Arc::default());
-        (tallies.len() - 1, Arc::clone(&tallies[tallies.len() - 1]))
+        let tally = Arc::<Tally>::default();
+        tallies.workers.push(Arc::clone(&tally));
+        tallies.hired += 1;
+        (tallies.hired - 1, tally)
     }
 
-    pub(super) fn tallies(&self) -> MutexGuard<'_, Vec<Arc<Tally>>> {
+    /// A worker has gone.
+    pub(super) fn remove(&self, tally: &Arc<Tally>, station: &Arc<Station>) {
+        self.deadlines.remove(station);
+        let mut tallies = self.tallies();
+        if let Some(place) = tallies.workers.iter().position(|other| Arc::ptr_eq(other, tally)) {
+            let tally = tallies.workers.swap_remove(place);
+            tallies.gone.0 += tally.returned.load(Ordering::Relaxed);
+            tallies.gone.1 += tally.raised.load(Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn tallies(&self) -> MutexGuard<'_, Tallies> {
         self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -141,8 +176,13 @@ impl Crew {
     pub(super) fn submit(self: &Arc<Self>, py: Python<'_>, job: Job) -> PyResult<()> {
         let turn = TURN.get();
         TURN.set(turn.wrapping_add(1));
+        let timeout_ns = job.timeout_ns;
         self.queue.push(turn, job);
-        self.call(py, 1)
+        self.call(py, 1)?;
+        if timeout_ns != 0 && self.deadlines.are_all_stuck() {
+            return self.watch(py, monotonic_ns().saturating_add(timeout_ns));
+        }
+        Ok(())
     }
 
     /// See to it that somebody comes for what waits, `at_least` so many tasks.
@@ -161,6 +201,7 @@ impl Crew {
             return Err(error); // what a signal handler raised while the thread was being waited for
         }
         self.roster.unhire();
+        self.roster.call_another(self.queue.len()); // somebody may have counted on it, and sleep
         // No thread could be started. Those that are there will do; there are only fewer of them.
         let is_refused = error.is_instance_of::<PyRuntimeError>(py);
         if is_refused && self.roster.workers() > 0 { Ok(()) } else { Err(error) }
@@ -184,35 +225,19 @@ impl Crew {
         }
     }
 
-    /// A worker's thread has this thread state.
-    pub(super) fn add_thread(&self, thread_state: u64) {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread_state);
-    }
-
     /// Whether the thread with this thread state is a worker.
     pub(super) fn is_ours(&self, thread_state: u64) -> bool {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).contains(&thread_state)
+        self.deadlines.stations().iter().any(|station| station.thread_state() == thread_state)
+    }
+
+    /// Whether there is a GIL whose holder can be seen.
+    pub(super) fn sees_gil(&self) -> bool {
+        self.gil.is_some()
     }
 
     /// The thread state of whoever holds the GIL, where that can be seen.
     pub(super) fn gil_holder(&self) -> Option<u64> {
         self.gil.and_then(Gil::holder)
-    }
-
-    /// Wait, detached, for a submitter that is about to let go of the GIL.
-    pub(super) fn wait_at_gate(&self) {
-        if !self.has_gil {
-            return;
-        }
-        let end_ns = monotonic_ns() + GATE_NS;
-        // Where the GIL cannot be seen, a caller that sleeps is the sign that it is free.
-        let is_open = || match self.gil {
-            Some(gil) => gil.holder().is_none(),
-            None => self.callers() > 0,
-        };
-        while !is_open() && monotonic_ns() < end_ns {
-            std::hint::spin_loop();
-        }
     }
 }
 

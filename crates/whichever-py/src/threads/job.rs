@@ -12,6 +12,7 @@ use crate::future::{Outcome, Promise};
 import_exception!(concurrent.futures, CancelledError);
 
 /// Where a task's outcome goes.
+#[derive(Clone)]
 pub(super) enum Target {
     Future(Arc<Promise>),
     /// The task of this index of a call of `map`.
@@ -26,6 +27,8 @@ pub(super) struct Job {
     /// Its arguments; behind the function, when `call` is a context's `run`.
     pub(super) args: Py<PyTuple>,
     pub(super) kwargs: Option<Py<PyDict>>,
+    /// How long it may run; 0 for as long as it likes.
+    pub(super) timeout_ns: u64,
 }
 
 impl Target {

@@ -44,6 +44,8 @@ pub(super) struct Plan {
     /// The context that each task runs in a copy of.
     pub(super) context: Option<Py<PyAny>>,
     pub(super) limit: Limit,
+    /// How long each task may run; 0 for as long as it likes.
+    pub(super) task_ns: u64,
 }
 
 struct Source {
@@ -212,7 +214,9 @@ impl ThreadMap {
         self.run.open();
         let target = Target::Item(Arc::clone(&self.run), source.next_index);
         source.next_index += 1;
-        self.crew.submit(py, Job { target, call: call.unbind(), args: args.unbind(), kwargs: None })
+        let timeout_ns = self.plan.task_ns;
+        let job = Job { target, call: call.unbind(), args: args.unbind(), kwargs: None, timeout_ns };
+        self.crew.submit(py, job)
     }
 
     /// How many tasks count as ahead: what has ended and waits for its turn keeps no worker busy.

@@ -2,13 +2,18 @@
 
 mod core;
 mod crew;
+mod deadlines;
+mod inner;
 mod job;
 mod map;
 mod patience;
 mod run;
+mod station;
+mod turn;
 mod worker;
 
 pub(crate) use core::{ThreadPoolCore, refuse_tasks};
 pub(crate) use crew::Crew;
+pub(crate) use deadlines::Timekeeper;
 pub(crate) use map::ThreadMap;
 pub(crate) use worker::ThreadWorker;

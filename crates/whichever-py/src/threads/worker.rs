@@ -12,9 +12,12 @@ use whichever_sync::{Next, Seat, Spin};
 use whichever_sys::monotonic_ns;
 
 use super::crew::{Crew, Tally};
-use super::job::{Target, tell};
-use super::patience::Arrival;
+use super::deadlines::TakenBack;
+use super::inner::QUIET;
+use super::job::{Job, Target, tell};
 use super::run::Run;
+use super::station::{Station, Timed};
+use super::turn::Stride;
 use crate::future::{Outcome, Promise};
 use crate::gil::thread_state;
 
@@ -22,10 +25,10 @@ use crate::gil::thread_state;
 const WAITED_FOR_NS: u64 = 250_000;
 /// The same after callbacks, which mostly mean that some other thread has something to do now.
 const CALLED_BACK_NS: u64 = 1_000_000;
+/// A thread that took longer to come had to take the GIL from somebody.
+const SLOW_START_NS: u64 = 2_000_000;
 /// How long a worker that gives way leaves the GIL to others.
 const GIVE_WAY_NS: u64 = 50_000;
-/// Waits for the GIL that are shorter than this were not ended by force, whatever the switch interval.
-const SHORT_WAIT_NS: u64 = 100_000;
 
 /// What the worker's own thread keeps from task to task; nobody else locks it.
 struct Own {
@@ -33,16 +36,23 @@ struct Own {
     coming: bool,
     /// Whether its thread has been here.
     known: bool,
+    /// Whether its place is another's: it is to end.
+    dismissed: bool,
     turn: usize,
     spin: Spin,
     /// The task that runs.
     running: Option<Target>,
+    /// Whether that may run for a limited time only.
+    is_timed: bool,
     /// The task that has ended, until it is shown to have.
     ended: Option<Ended>,
     /// When it is to give way; 0 for never.
     give_way_ns: u64,
-    /// How it came by the GIL the last time, if that was taken by force from a task of ours.
-    arrival: Option<Arrival>,
+    stride: Stride,
+    /// How many modules there were when it last limited BLAS and OpenMP for itself.
+    modules: usize,
+    /// Whether it has looked, since its last task, if that is to be lifted.
+    has_dozed: bool,
 }
 
 /// A task that has ended, which nobody has been shown yet.
@@ -60,6 +70,7 @@ pub(crate) struct ThreadWorker {
     number: usize,
     seat: Arc<Seat>,
     tally: Arc<Tally>,
+    station: Arc<Station>,
     /// Whether it was decided if there is a thread: by the thread itself, or by whoever gave up starting it.
     decided: AtomicBool,
     hired_ns: u64,
@@ -78,36 +89,33 @@ impl ThreadWorker {
         if self.crew.is_foreign() {
             return Ok(None);
         }
-        if !std::mem::replace(&mut self.lock().known, true) {
-            self.crew.add_thread(thread_state(py));
-            // To see who has the GIL.
-            if forced(py, self.hired_ns)?.is_some() && self.rest(py)? == Next::Leave {
-                return Ok(None);
-            }
+        let task = if self.lock().dismissed { None } else { self.next(py)? };
+        if task.is_none() {
+            self.crew.remove(&self.tally, &self.station);
+            self.crew.lift_if_quiet(py);
         }
-        self.give_way(py);
-        loop {
-            if !self.is_held_back()
-                && let Some(task) = self.take(py)?
-            {
-                return Ok(Some(task));
-            }
-            if self.rest(py)? == Next::Leave {
-                return Ok(None);
-            }
-        }
+        Ok(task)
     }
 
     /// The task has returned.
     fn end(&self, py: Python<'_>, result: Py<PyAny>) {
-        count(&self.tally.returned);
-        self.keep(py, Outcome::Value(result));
+        if self.is_in_time() {
+            count(&self.tally.returned);
+            self.keep(py, Outcome::Value(result));
+        }
     }
 
     /// The task has raised.
     fn fail(&self, py: Python<'_>, error: Py<PyAny>) {
-        count(&self.tally.raised);
-        self.keep(py, Outcome::Error(error));
+        if self.is_in_time() {
+            count(&self.tally.raised);
+            self.keep(py, Outcome::Error(error));
+        }
+    }
+
+    /// Whether its task was given up and its place is another's: nobody waits for this thread.
+    fn is_overdue(&self) -> bool {
+        self.station.is_left()
     }
 
     /// Take no more tasks; the workers leave when none is left. With `cancel_futures`, drop what waits.
@@ -134,7 +142,9 @@ impl ThreadWorker {
     /// The worker ends although nobody told it to.
     fn quit(&self) {
         let coming = std::mem::take(&mut self.lock().coming);
+        self.crew.remove(&self.tally, &self.station);
         self.crew.roster.lose(coming);
+        self.crew.roster.call_another(self.crew.queue.len()); // somebody may have counted on it, and sleep
     }
 }
 
@@ -144,18 +154,24 @@ impl ThreadWorker {
         let own = Own {
             coming: true,
             known: false,
+            dismissed: false,
             turn: 0,
             spin: Spin::new(),
             running: None,
+            is_timed: false,
             ended: None,
             give_way_ns: 0,
-            arrival: None,
+            stride: Stride::default(),
+            modules: 0,
+            has_dozed: false,
         };
+        let station = Arc::new(Station::new());
         Self {
             crew,
             number,
             seat: Arc::new(Seat::default()),
             tally,
+            station,
             decided: AtomicBool::new(false),
             hired_ns: monotonic_ns(),
             own: Mutex::new(own),
@@ -175,6 +191,32 @@ impl ThreadWorker {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The next task, or None when the worker is to end.
+    fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        if !std::mem::replace(&mut self.lock().known, true) {
+            self.crew.deadlines.stations().push(Arc::clone(&self.station));
+            self.station.come(thread_state(py));
+            let was_slow = monotonic_ns().saturating_sub(self.hired_ns) > SLOW_START_NS;
+            // From whom, can only be seen by who does not hold it.
+            if was_slow && self.crew.roster.busy() > 0 && self.rest(py, true)? == Next::Leave {
+                return Ok(None);
+            }
+        }
+        self.give_way(py);
+        let steps_aside = !self.crew.queue.is_empty() && self.lock().stride.is_over(&self.crew);
+        if steps_aside && self.rest(py, true)? == Next::Leave {
+            return Ok(None);
+        }
+        loop {
+            if let Some(task) = self.take(py)? {
+                return Ok(Some(task));
+            }
+            if self.rest(py, false)? == Next::Leave {
+                return Ok(None);
+            }
+        }
+    }
+
     /// Take a task that is to run, and call somebody for what is left.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let crew = &self.crew;
@@ -189,13 +231,24 @@ impl ThreadWorker {
             if !job.target.start() {
                 continue; // cancelled; what it holds is dropped here, attached
             }
-            let was_coming = {
-                let mut own = self.lock();
-                own.running = Some(job.target);
-                std::mem::take(&mut own.coming)
-            };
+            let was_coming = std::mem::take(&mut self.lock().coming);
             if was_coming {
                 crew.roster.found();
+            }
+            if job.timeout_ns != 0
+                && let Err(error) = self.limit(py, &job)
+            {
+                job.target.end(py, Outcome::Error(error.into_value(py).into_any()));
+                continue;
+            }
+            {
+                let mut own = self.lock();
+                own.running = Some(job.target);
+                own.has_dozed = false;
+                let mut modules = own.modules;
+                drop(own);
+                crew.inner.limit(py, &mut modules);
+                self.lock().modules = modules;
             }
             if !crew.queue.is_empty() {
                 crew.call(py, 1)?;
@@ -211,6 +264,33 @@ impl ThreadWorker {
             )
             .map(Some);
         }
+    }
+
+    /// The task that begins may run for a limited time only.
+    fn limit(&self, py: Python<'_>, job: &Job) -> PyResult<()> {
+        let timed = Timed { target: job.target.clone(), timeout_ns: job.timeout_ns };
+        let deadline_ns = self.station.begin(timed, monotonic_ns());
+        let watched = self.crew.watch(py, deadline_ns);
+        if watched.is_err() {
+            self.station.end();
+        }
+        self.lock().is_timed = watched.is_ok();
+        watched
+    }
+
+    /// Whether the task has ended before it was given up. Else what it leaves is nobody's.
+    fn is_in_time(&self) -> bool {
+        if !std::mem::take(&mut self.lock().is_timed) || self.station.end() {
+            return true;
+        }
+        let taken_back = self.crew.take_back(&self.station);
+        let mut own = self.lock();
+        own.coming = taken_back == TakenBack::Coming;
+        own.dismissed = taken_back == TakenBack::Gone;
+        let running = own.running.take();
+        drop(own);
+        drop(running);
+        false
     }
 
     /// Keep how the task ended. It is shown when the next one begins or the GIL is free: whoever waits for it could do
@@ -286,8 +366,10 @@ impl ThreadWorker {
         });
     }
 
-    /// Wait, detached, until there may be a task.
-    fn rest(&self, py: Python<'_>) -> PyResult<Next> {
+    /// Wait, detached, until there may be a task that it helps to take.
+    ///
+    /// `steps_aside` says that others may want the GIL that it lets go.
+    fn rest(&self, py: Python<'_>, steps_aside: bool) -> PyResult<Next> {
         let ended = {
             let mut own = self.lock();
             if !std::mem::replace(&mut own.coming, true) {
@@ -300,12 +382,7 @@ impl ThreadWorker {
             Ended::Future(promise) if Arc::strong_count(promise) == 1 => promise.finish().is_err(),
             _ => true,
         });
-        let (rested, asked_ns, holder) = py.detach(move || {
-            let rested = self.rest_detached(ended);
-            self.crew.wait_at_gate();
-            (rested, monotonic_ns(), self.crew.gil_holder())
-        });
-        let next = match rested {
+        let next = match py.detach(move || self.rest_detached(ended, steps_aside)) {
             Rested::Next(next) => next,
             Rested::Tell(promise) => {
                 tell(py, &promise);
@@ -320,20 +397,17 @@ impl ThreadWorker {
                 return Ok(Next::Look);
             }
         };
-        let arrival = match holder {
-            Some(holder) if self.crew.is_ours(holder) => {
-                forced(py, asked_ns)?.map(|now_ns| Arrival { holder, now_ns })
-            }
-            _ => None,
-        };
+        if next == Next::Quiet {
+            self.lock().has_dozed = true;
+            self.crew.lift_if_quiet(py);
+        }
         let mut own = self.lock();
-        own.coming = next == Next::Look;
+        own.coming = next != Next::Leave;
         own.give_way_ns = 0;
-        own.arrival = arrival;
         Ok(next)
     }
 
-    fn rest_detached(&self, ended: Option<Ended>) -> Rested {
+    fn rest_detached(&self, ended: Option<Ended>, mut steps_aside: bool) -> Rested {
         let leftover = match ended {
             Some(Ended::Future(promise)) => {
                 if promise.finish().is_ok_and(|marks| marks.listened) {
@@ -353,19 +427,22 @@ impl ThreadWorker {
         }
         let crew = &self.crew;
         let mut own = self.lock();
-        let coming = own.coming;
-        let next = crew.roster.await_task(&self.seat, coming, &mut || !crew.queue.is_empty(), &mut own.spin);
-        if next == Next::Look {
+        let mut coming = own.coming;
+        let dozes = !own.has_dozed && crew.inner.is_to_lift();
+        self.seat.doze(dozes.then_some(QUIET));
+        loop {
+            let mut has_tasks = || !crew.queue.is_empty();
+            let next = crew.roster.await_task(&self.seat, coming, &mut has_tasks, &mut own.spin);
+            if next != Next::Look {
+                return Rested::Next(next);
+            }
+            coming = true;
             // While we wait for the GIL, the next one wakes up.
             crew.roster.call_another(crew.queue.len());
+            if crew.await_turn(&self.seat, std::mem::take(&mut steps_aside)) {
+                return Rested::Next(Next::Look);
+            }
         }
-        Rested::Next(next)
-    }
-
-    /// Whether it had better not take a task now.
-    fn is_held_back(&self) -> bool {
-        let arrival = self.lock().arrival.take();
-        arrival.is_some_and(|arrival| self.crew.roster.busy() >= 2 && self.crew.patience.holds_back(arrival))
     }
 }
 
@@ -383,17 +460,6 @@ enum Leftover {
     Promise(Box<Promise>),
     Outcome(Outcome),
     Run(Run),
-}
-
-/// Now, if the GIL had to be taken from its holder: it came only after about a switch interval.
-fn forced(py: Python<'_>, asked_ns: u64) -> PyResult<Option<u64>> {
-    let now_ns = monotonic_ns();
-    let waited_ns = now_ns.saturating_sub(asked_ns);
-    if waited_ns < SHORT_WAIT_NS {
-        return Ok(None);
-    }
-    let interval_s: f64 = py.import("sys")?.call_method0("getswitchinterval")?.extract()?;
-    Ok((waited_ns as f64 * 1e-9 >= 0.8 * interval_s).then_some(now_ns))
 }
 
 /// Count one up. One thread writes it.
