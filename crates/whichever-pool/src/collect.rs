@@ -39,11 +39,13 @@ impl<T: Ticket, L: Link> Crew<T, L> {
                 }
                 break;
             }
-            slot.unwoken = true; // it may wait for the room that this record left
             if !news.is_some_and(|news| self.hear(index, news)) {
                 self.condemn(index);
             }
         }
+        let slot = &mut self.slots[index];
+        // It may wait for the room; to be woken for every record taken would cost more than the records.
+        slot.unwoken |= slot.link.has_made_room();
     }
 
     /// Whether the news make sense.

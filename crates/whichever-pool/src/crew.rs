@@ -9,7 +9,7 @@
 //!
 //! The rooms beside it are parts of it: `hand_out` and `hire`, `collect` and `stop`, and `distrust`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use whichever_ring::Arena;
@@ -95,7 +95,8 @@ pub struct Crew<T, L> {
     pub(crate) arena: Arc<Arena>,
     pub(crate) pending: VecDeque<Task<T>>,
     pub(crate) slots: Vec<Slot<T, L>>,
-    pub(crate) functions: HashMap<u32, Function>,
+    /// By number. A tree: there are few, looked up several times a task, and hashing costs more than finding them.
+    pub(crate) functions: BTreeMap<u32, Function>,
     next_function: u32,
     /// Workers asked for whose links are not here yet.
     pub(crate) hiring: usize,
@@ -130,7 +131,7 @@ impl<T: Ticket, L: Link> Crew<T, L> {
             arena,
             pending: VecDeque::new(),
             slots: Vec::new(),
-            functions: HashMap::new(),
+            functions: BTreeMap::new(),
             next_function: 1,
             hiring: 0,
             start_failures: 0,

@@ -21,6 +21,29 @@ const WINDOW_TASKS: usize = 16 * 1024;
 const PIECE_NS: u64 = 250_000;
 /// Most tasks in one record.
 const PIECE_TASKS: usize = 4096;
+/// Work that one worker holds before another is woken for more: about as long as one who sleeps takes to begin, and ten
+/// times what waking him costs the caller. Tiny tasks that come one by one then keep one worker awake, not all of them
+/// falling asleep in turn.
+const WAKE_WORTH_NS: u64 = 30_000;
+/// What a task costs its worker beside the task, counted when tasks are as short as that.
+const HANDLING_NS: u64 = 1_000;
+
+/// What is known of a function's tasks.
+#[derive(Clone, Copy)]
+struct Habit {
+    /// How long they take on average; 0 while unknown.
+    average_ns: u64,
+    /// How many of them a worker may always hold.
+    at_least: usize,
+}
+
+impl Habit {
+    /// How many of them a worker may hold.
+    fn window(self) -> usize {
+        window_for(self.average_ns).max(self.at_least)
+    }
+}
+
 impl<T: Ticket, L: Link> Crew<T, L> {
     /// Hand waiting tasks to workers that have room; ask for workers where there are too few.
     ///
@@ -32,9 +55,9 @@ impl<T: Ticket, L: Link> Crew<T, L> {
                 self.drop_front();
                 continue;
             }
-            let window = self.window(task.function);
-            let Some(index) = self.roomiest(window) else { break };
-            let Some(task) = self.take_piece(index, window) else { break };
+            let habit = self.habit(task.function);
+            let Some(index) = self.fittest(habit) else { break };
+            let Some(task) = self.take_piece(index, habit) else { break };
             if task.wants_loading() {
                 self.loading += 1;
                 unloaded = Some(task);
@@ -72,35 +95,30 @@ impl<T: Ticket, L: Link> Crew<T, L> {
     }
 
     /// The first waiting task, or as much of a waiting batch as this worker should have at once.
-    fn take_piece(&mut self, index: usize, window: usize) -> Option<Task<T>> {
-        let (average_ns, at_least) = self.habit(self.pending.front()?.function);
+    fn take_piece(&mut self, index: usize, habit: Habit) -> Option<Task<T>> {
         let slot = &self.slots[index];
         let front = self.pending.front_mut()?;
         let most = self.limits.tasks_per_worker.map_or(u64::MAX, |most| most.saturating_sub(slot.given));
-        let piece = if front.timeout_ns > 0 { 1 } else { piece_for(average_ns).max(at_least) };
-        let piece = piece.min(window.saturating_sub(slot.held)).max(1) as u64;
+        let piece = if front.timeout_ns > 0 { 1 } else { piece_for(habit.average_ns).max(habit.at_least) };
+        let piece = piece.min(habit.window().saturating_sub(slot.held)).max(1) as u64;
         let piece = u32::try_from(piece.min(most).max(1)).unwrap_or(u32::MAX);
         if front.count() > piece { front.split_front(piece) } else { self.pending.pop_front() }
     }
 
-    /// How many tasks of this function a worker may hold.
-    fn window(&self, number: u32) -> usize {
-        let (average_ns, at_least) = self.habit(number);
-        window_for(average_ns).max(at_least)
-    }
-
-    /// How long tasks of this function take on average, and how many of them a worker may always hold.
-    fn habit(&self, number: u32) -> (u64, usize) {
+    fn habit(&self, number: u32) -> Habit {
         match self.functions.get(&number) {
-            Some(function) => (function.average_ns, function.at_least),
-            None => (self.loose_ns, 1),
+            Some(function) => Habit { average_ns: function.average_ns, at_least: function.at_least },
+            None => Habit { average_ns: self.loose_ns, at_least: 1 },
         }
     }
 
-    /// The worker with the fewest tasks among those that have room.
-    fn roomiest(&self, window: usize) -> Option<usize> {
+    /// Among the workers that have room: one that is awake and soon done with what it holds, else the one with the fewest
+    /// tasks.
+    fn fittest(&self, habit: Habit) -> Option<usize> {
+        let (window, few) = (habit.window(), few_for(habit.average_ns));
         let candidates = self.slots.iter().enumerate().filter(|(_, slot)| slot.has_room(window));
-        candidates.min_by_key(|(_, slot)| slot.held).map(|(index, _)| index)
+        let rank = |held: usize| (held == 0 || held > few, held);
+        candidates.min_by_key(|(_, slot)| rank(slot.held)).map(|(index, _)| index)
     }
 
     /// Gives the task back when the worker's ring is full.
@@ -148,6 +166,14 @@ fn window_for(average_ns: u64) -> usize {
     }
     let tasks = usize::try_from(WINDOW_NS / average_ns).unwrap_or(WINDOW_TASKS);
     tasks.clamp(2, WINDOW_TASKS)
+}
+
+/// How many tasks a worker may hold and yet get another one before an idle worker does.
+fn few_for(average_ns: u64) -> usize {
+    if average_ns == 0 {
+        return 0;
+    }
+    usize::try_from(WAKE_WORTH_NS / (average_ns + HANDLING_NS)).unwrap_or(0)
 }
 
 /// How many tasks of a batch go to a worker at once.

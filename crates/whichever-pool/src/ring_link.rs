@@ -51,6 +51,10 @@ impl Link for RingLink {
         self.end.results.pop(|record| read(record)).is_some()
     }
 
+    fn has_made_room(&mut self) -> bool {
+        self.end.results.has_made_room()
+    }
+
     fn is_corrupt(&self) -> bool {
         self.end.results.is_corrupt()
     }

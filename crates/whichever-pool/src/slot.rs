@@ -1,7 +1,7 @@
 //! One worker as its caller sees it: the link to it, the tasks it holds, and what it has been told.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use whichever_ring::TrayContent;
@@ -16,6 +16,8 @@ pub trait Link: Send {
     fn wake(&self);
     /// Take the next record and show it to `read`; false when there is none.
     fn pop(&mut self, read: &mut dyn FnMut(&[u8])) -> bool;
+    /// Whether so much was taken since the last yes that the worker may be waiting for the room.
+    fn has_made_room(&mut self) -> bool;
     /// Whether the worker has written to the ring what no worker writes: nothing more comes out of it.
     fn is_corrupt(&self) -> bool;
     /// Whether a record is waiting.
@@ -78,7 +80,7 @@ pub(crate) struct Slot<T, L> {
     pub(crate) held: usize,
     pub(crate) next_position: u64,
     /// Numbers of the functions it has been sent.
-    pub(crate) known: HashSet<u32>,
+    pub(crate) known: BTreeSet<u32>,
     /// Offsets in the caller's arena that only it uses.
     pub(crate) lent: HashSet<u64>,
     /// What keeps shared memory in place that it uses, by offset, once for each task that brought it.
@@ -101,7 +103,7 @@ pub(crate) struct Slot<T, L> {
     pub(crate) mad: bool,
     /// The task that ran when its tray was last looked into.
     pub(crate) peeked: u64,
-    /// Something was pushed since it was last woken.
+    /// Something was pushed, or room made that it may wait for, since it was last woken.
     pub(crate) unwoken: bool,
 }
 
@@ -115,7 +117,7 @@ impl<T, L: Link> Slot<T, L> {
             flights: VecDeque::new(),
             held: 0,
             next_position: 1,
-            known: HashSet::new(),
+            known: BTreeSet::new(),
             lent: HashSet::new(),
             shared: HashMap::new(),
             void: HashMap::new(),
@@ -244,7 +246,7 @@ impl<T, L: Link> Slot<T, L> {
         }
     }
 
-    /// Wake the worker if something was pushed since the last time.
+    /// Wake the worker if there is something for it since the last time.
     pub(crate) fn wake(&mut self) {
         if std::mem::take(&mut self.unwoken) {
             self.link.wake();

@@ -79,6 +79,9 @@ impl Link for ThreadLink {
     fn pop(&mut self, read: &mut dyn FnMut(&[u8])) -> bool {
         self.ring.pop(read)
     }
+    fn has_made_room(&mut self) -> bool {
+        self.ring.has_made_room()
+    }
     fn is_corrupt(&self) -> bool {
         self.ring.is_corrupt()
     }

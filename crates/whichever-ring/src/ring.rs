@@ -173,6 +173,8 @@ pub struct Consumer {
     head: u64,
     /// The producer's `tail` as we last saw it: records up to here are there.
     seen_tail: u64,
+    /// `head` when `has_made_room` last said yes.
+    told_head: u64,
     /// The producer wrote something impossible.
     corrupt: bool,
 }
@@ -180,7 +182,7 @@ pub struct Consumer {
 impl Consumer {
     /// Duty of the caller: this is the ring's only consumer.
     pub(crate) fn new(words: Shared<RingWords>, bytes: Bytes) -> Self {
-        Self { words, bytes, head: 0, seen_tail: 0, corrupt: false }
+        Self { words, bytes, head: 0, seen_tail: 0, told_head: 0, corrupt: false }
     }
 
     /// Take the next record, if there is one. Its room is free again once `read` has returned; should `read` panic, the
@@ -195,6 +197,17 @@ impl Consumer {
         // Pairs with the producer's load of `head`: our reading is over.
         self.words.head.0.store(self.head, Ordering::Release);
         Some(result)
+    }
+
+    /// Whether a quarter of the ring was taken since the last yes: then the producer may be waiting for it. One that has no
+    /// room waits beside more than that (a record with what it skips needs half of the ring), so whoever rings for a yes
+    /// alone wakes it, and does not wake one that sleeps because it has nothing to do.
+    pub fn has_made_room(&mut self) -> bool {
+        let much = self.head - self.told_head >= self.bytes.len() as u64 / 4;
+        if much {
+            self.told_head = self.head;
+        }
+        much
     }
 
     /// Whether there is no record now.

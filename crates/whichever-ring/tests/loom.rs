@@ -174,6 +174,33 @@ fn a_worker_that_waits_for_room_is_woken_when_there_is_some() {
     });
 }
 
+#[test]
+fn a_ring_for_each_quarter_taken_wakes_who_waits_for_room() {
+    explore(3, || {
+        let (caller, worker) = model_link(128);
+        let (CallerEnd { results: mut taken, desk, .. }, WorkerEnd { mut results, desk: own, .. }) =
+            (caller, worker);
+        // Full: eight records of 16 bytes, two of which are a quarter.
+        (1..=8_u8).for_each(|number| results.try_push(&[&[number]]).expect("there is room for eight"));
+        let pusher = thread::spawn(move || {
+            (9..=10_u8).for_each(|number| put(&mut results, own.bell(), &[number]));
+        });
+        for number in 1..=10 {
+            let bytes = loop {
+                match taken.pop(<[u8]>::to_vec) {
+                    Some(bytes) => break bytes,
+                    None => thread::yield_now(),
+                }
+            };
+            assert_eq!(bytes, [number]);
+            if taken.has_made_room() {
+                desk.bell().ring();
+            }
+        }
+        pusher.join().unwrap();
+    });
+}
+
 /// Runs tasks 1 to `last` as a worker does; says which it ran.
 fn run_tasks(last: u64, desk: &Desk, results: &mut Producer) -> Vec<u64> {
     let mut ran = Vec::new();

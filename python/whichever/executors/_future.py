@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent import futures
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from whichever import _core
@@ -221,5 +222,4 @@ class _Waiters(list[Any]):
 
 def new_future() -> Callable[[], Future[Any]]:
     """Return a function that makes a future without calling its ``__init__``, which does nothing."""
-    make = Future.__new__
-    return lambda: make(Future)
+    return partial(Future.__new__, Future)

@@ -34,19 +34,17 @@ class LoopTasks:
         self._lines: dict[Want, _Line] = {}
 
     async def get(self) -> Any:
-        """Take an item out as soon as there is one."""
-        again = False
+        """Take an item out as soon as there is one, where there was none just now."""
+        await self._line("item").wait(again=False)
         while (item := self._queue._take(NOTHING)) is NOTHING:  # noqa: SLF001 - its other half
-            await self._line("item").wait(again=again)
-            again = True
+            await self._line("item").wait(again=True)
         return item
 
     async def put(self, item: object) -> None:
-        """Put an item as soon as there is a place."""
-        again = False
+        """Put an item as soon as there is a place, where there was none just now."""
+        await self._line("place").wait(again=False)
         while not self._queue._offer(item):  # noqa: SLF001
-            await self._line("place").wait(again=again)
-            again = True
+            await self._line("place").wait(again=True)
 
     async def join(self) -> None:
         """Wait until all items are dealt with."""

@@ -3,6 +3,8 @@
 //! Time is the model's. What a hand-over costs is not in it: that is for benches. What is in it is idleness: a worker
 //! with nothing to do while others hold what it could have run.
 
+use std::collections::BTreeSet;
+
 use whichever_pool::Limits;
 
 use super::sim::{Baggage, Sim};
@@ -136,6 +138,32 @@ fn a_plain_task_behind_two_maps_waits_for_what_is_before_it_and_no_more() {
     // 1000 tasks of 100 us on two workers, and what a worker holds ahead.
     assert!(lock(&sim.world).now_ns < 55 * MILLISECOND_NS);
     sim.finish();
+}
+
+/// How many of two idle workers get something of ten tasks of this length, handed in one by one; the pool knows the length.
+fn workers_used(length_ns: u64) -> usize {
+    let mut sim = pool(2);
+    let function = sim.crew.define([0; 8].into(), None, 1);
+    let submit = |sim: &mut Sim| {
+        sim.submit(function, Sim::item(Way::Returns, length_ns), 0, Baggage::None);
+    };
+    for _ in 0..20 {
+        submit(&mut sim);
+        sim.run_until(|sim| !sim.crew.is_busy());
+    }
+    let known = lock(&sim.world).started.len();
+    (0..10).for_each(|_| submit(&mut sim));
+    sim.run_until(|sim| !sim.crew.is_busy());
+    let used: BTreeSet<u64> = lock(&sim.world).started[known..].iter().map(|(token, _)| *token).collect();
+    sim.finish();
+    used.len()
+}
+
+#[test]
+fn tiny_tasks_wake_no_second_worker_and_others_do() {
+    assert_eq!(workers_used(MICROSECOND_NS), 1);
+    assert_eq!(workers_used(10 * MICROSECOND_NS), 2);
+    assert_eq!(workers_used(MILLISECOND_NS), 2);
 }
 
 /// Steps that the crew makes a worker's link take, for a pool of that many tasks and workers.

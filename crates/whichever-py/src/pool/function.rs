@@ -1,6 +1,6 @@
 //! Functions that workers know by number: each is pickled and sent once, and goes by its number from then on.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyMemoryError;
@@ -48,7 +48,7 @@ struct Known {
 /// The functions that one pool has sent and may send again.
 #[derive(Default)]
 pub(super) struct Functions {
-    known: Mutex<HashMap<usize, Known>>,
+    known: Mutex<BTreeMap<usize, Known>>,
 }
 
 impl Functions {
@@ -81,7 +81,7 @@ impl Functions {
         Ok(Some(number))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Known>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -93,7 +93,7 @@ impl Functions {
 
     fn remember(&self, identity: usize, known: Known) {
         let mut all = self.lock();
-        let outdated = if all.len() >= REMEMBERED { std::mem::take(&mut *all) } else { HashMap::new() };
+        let outdated = if all.len() >= REMEMBERED { std::mem::take(&mut *all) } else { BTreeMap::new() };
         let replaced = all.insert(identity, known);
         drop(all);
         drop((outdated, replaced)); // nor these under it

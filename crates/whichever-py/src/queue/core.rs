@@ -251,6 +251,13 @@ impl QueueCore {
 
     /// Take an item out, or return `default` if there is none now.
     fn _take(&self, py: Python<'_>, default: Py<PyAny>) -> PyResult<Py<PyAny>> {
+        if let Side::Near(near) = self.side()? {
+            match near.take(py)? {
+                None => return Ok(default),
+                Some(Done::Done(item)) => return Ok(item),
+                Some(Done::Moved) => {}
+            }
+        }
         match self.get_with(py, Patience::None) {
             Err(error) if error.is_instance_of::<QueueEmpty>(py) => Ok(default),
             done => done,
@@ -259,6 +266,13 @@ impl QueueCore {
 
     /// Put an item if there is a place for it now; says whether there was.
     fn _offer(&self, item: &Bound<'_, PyAny>) -> PyResult<bool> {
+        if let Side::Near(near) = self.side()? {
+            match near.offer(item.py(), item)? {
+                None => return Ok(false),
+                Some(Done::Done(())) => return Ok(true),
+                Some(Done::Moved) => {}
+            }
+        }
         match self.put_with(item, Patience::None) {
             Ok(()) => Ok(true),
             Err(error) if error.is_instance_of::<QueueFull>(item.py()) => Ok(false),

@@ -9,7 +9,7 @@ use whichever_queue::{
 use super::far::Far;
 use super::heap::Heap;
 use super::patience::Patience;
-use super::{Done, closed_to_get, closed_to_put, empty, full};
+use super::{Done, QueueFull, closed_to_get, closed_to_put, empty, full};
 
 /// See the module.
 pub(super) struct Near {
@@ -17,6 +17,9 @@ pub(super) struct Near {
     queue: Queue<Py<PyAny>, Py<PyAny>>,
     heap: Option<Heap>,
 }
+
+/// An item, and who is to be woken because it left a place.
+type Got = (Py<PyAny>, Wakes<Py<PyAny>>);
 
 /// Those who waited when the items began to move.
 #[must_use = "they sleep until they are told"]
@@ -49,6 +52,25 @@ impl Near {
             Ok(wakes) => rung(py, wakes),
             Err(PutError::Full(item)) if patience != Patience::None => self.put_waiting(py, item, patience),
             Err(refusal) => refused(refusal),
+        }
+    }
+
+    /// Put an item if there is a place for it now; None where there is none, without the price of an exception.
+    ///
+    /// # Errors
+    /// Closed, or what a comparison raises.
+    #[inline]
+    pub(super) fn offer(&self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<Option<Done<()>>> {
+        if self.heap.is_some() {
+            return match self.put_sorted(py, item, Patience::None) {
+                Err(error) if error.is_instance_of::<QueueFull>(py) => Ok(None),
+                done => done.map(Some),
+            };
+        }
+        match self.queue.try_put(item.clone().unbind()) {
+            Ok(wakes) => rung(py, wakes).map(Some),
+            Err(PutError::Full(_)) => Ok(None),
+            Err(refusal) => refused(refusal).map(Some),
         }
     }
 
@@ -110,15 +132,43 @@ impl Near {
     /// Empty, closed, or what a signal handler or a comparison raises.
     #[inline]
     pub(super) fn get(&self, py: Python<'_>, patience: Patience) -> PyResult<Done<Py<PyAny>>> {
-        let done = match self.queue.try_get() {
+        match self.queue.try_get() {
+            Err(GetError::Empty) if patience != Patience::None => {
+                let done = self.get_waiting(py, patience)?;
+                self.smallest(py, done)
+            }
+            got => self.received(py, got),
+        }
+    }
+
+    /// Take the next item if there is one now; None where there is none, without the price of an exception.
+    ///
+    /// # Errors
+    /// Closed, or what a comparison raises.
+    #[inline]
+    pub(super) fn take(&self, py: Python<'_>) -> PyResult<Option<Done<Py<PyAny>>>> {
+        match self.queue.try_get() {
+            Err(GetError::Empty) => Ok(None),
+            got => self.received(py, got).map(Some),
+        }
+    }
+
+    #[inline]
+    fn received(&self, py: Python<'_>, got: Result<Got, GetError>) -> PyResult<Done<Py<PyAny>>> {
+        let done = match got {
             Ok((item, wakes)) => {
                 ring(py, wakes);
                 Done::Done(item)
             }
-            Err(GetError::Empty) if patience != Patience::None => self.get_waiting(py, patience)?,
             Err(GetError::Moved) => Done::Moved,
             Err(refusal) => return Err(missing(refusal)),
         };
+        self.smallest(py, done)
+    }
+
+    /// In a priority queue, the smallest item for the None that was got.
+    #[inline]
+    fn smallest(&self, py: Python<'_>, done: Done<Py<PyAny>>) -> PyResult<Done<Py<PyAny>>> {
         match (&self.heap, done) {
             (Some(heap), Done::Done(token)) => match heap.pop(py) {
                 Ok(item) => Ok(Done::Done(item)),

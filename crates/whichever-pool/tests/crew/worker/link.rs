@@ -53,6 +53,10 @@ impl Link for ModelLink {
         record.inspect(|record| read(record)).is_some()
     }
 
+    fn has_made_room(&mut self) -> bool {
+        false
+    }
+
     fn is_corrupt(&self) -> bool {
         self.worker().is_corrupt
     }

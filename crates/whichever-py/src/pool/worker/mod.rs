@@ -4,7 +4,7 @@ mod batch;
 mod calling;
 mod context;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -90,7 +90,7 @@ enum Loaded {
 /// A worker's life between two tasks.
 struct Life<'py> {
     hooks: Bound<'py, PyAny>,
-    functions: HashMap<u32, Loaded>,
+    functions: BTreeMap<u32, Loaded>,
     most_bytes: Option<u64>,
     measured_ns: u64,
     forks: u32,
@@ -130,7 +130,7 @@ impl WorkerCore {
         self.push(py, &[&ready.to_bytes()]);
         let mut life = Life {
             hooks,
-            functions: HashMap::new(),
+            functions: BTreeMap::new(),
             most_bytes,
             measured_ns: 0,
             forks: forks(),
