@@ -28,6 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _LEAVE_SECONDS = 0.1  # for idle workers to be gone at exit when busy ones are left behind
+_STARTING_SECONDS = 0.001  # for a thread to start that a worker was given
 _numbers = itertools.count()
 _LOGGER = logging.getLogger("concurrent.futures")
 
@@ -168,14 +169,19 @@ class _Host(Ending):
         return error
 
     def join(self, seconds: float | None = None) -> None:
-        """Wait until all threads but this one have ended, or for so many seconds."""
+        """Wait until the pool has no workers but this thread, and their threads have ended; or for so many seconds."""
         end = math.inf if seconds is None else time.monotonic() + seconds
-        for thread in tuple(self.threads):
-            if thread.ident is None or thread is threading.current_thread():
-                continue
-            # A signal that comes just before a wait does not end it: no wait is long.
-            while thread.is_alive() and (left := end - time.monotonic()) > 0:
+        me = threading.current_thread()
+        own = int(me in self.threads)
+        while (left := end - time.monotonic()) > 0:
+            thread = next((thread for thread in self.threads if thread is not me and thread.is_alive()), None)
+            if thread is not None:
+                # A signal that comes just before a wait does not end it: no wait is long.
                 thread.join(min(left, SLICE_SECONDS))
+            elif self.threads and self.threads[-1].worker.fellows() > own:
+                time.sleep(_STARTING_SECONDS)  # somebody is just starting one
+            else:
+                return
 
     def end_at_exit(self, *, interrupted: bool) -> None:
         """Run what was handed in, unless nobody shall wait for it; then see the threads end."""
