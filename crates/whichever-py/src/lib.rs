@@ -1,5 +1,6 @@
 //! The seam to Python: converts, attaches, detaches, names errors; decides nothing.
 
+mod ctrl_c;
 mod future;
 mod gil;
 mod judge;

@@ -23,6 +23,7 @@ use super::core::{Packed, Rules, pack_pickled, pack_scalars, task};
 use super::function::Number;
 use super::shared::{Shared, Target};
 use super::wait::{Until, wait_for};
+use crate::ctrl_c::{self, in_spite_of_ctrl_c};
 use crate::future::{Limit, Outcome};
 
 /// Most tasks that are handed in together.
@@ -485,8 +486,9 @@ impl MapIterator {
         if let Some(packed) = pack_scalars(args.as_any()) {
             return Ok(packed);
         }
-        let dumped =
-            self.shared.host(py).call_method1(intern!(py, "dump_call"), (py.None(), args, py.None()))?;
+        let dump =
+            || self.shared.host(py).call_method1(intern!(py, "dump_call"), (py.None(), &args, py.None()));
+        let dumped = in_spite_of_ctrl_c(py, dump)?;
         pack_pickled(&dumped)
     }
 
@@ -562,7 +564,7 @@ impl Drop for MapIterator {
                 if source.is_read || self.shared.is_foreign() {
                     self.give_up(py, &mut source);
                 } else if let Err(error) = self.leave(py, &mut source) {
-                    error.write_unraisable(py, None);
+                    ctrl_c::report(py, error, None);
                 }
             });
         }
