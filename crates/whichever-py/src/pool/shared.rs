@@ -45,6 +45,13 @@ impl Ticket for Target {
         }
     }
 
+    fn drop_runs_code(&self) -> bool {
+        match self {
+            Self::Future(promise) => promise.has_outcome(),
+            Self::Items(..) => false,
+        }
+    }
+
     fn is_cancelled(&self) -> bool {
         match self {
             Self::Future(promise) => promise.is_cancelled(),
@@ -181,6 +188,7 @@ impl Shared {
                 }
             }
             Effect::Notify(Target::Items(..)) => {}
+            Effect::Drop(target) => drop(target),
             Effect::Ended(death) => {
                 in_spite_of_ctrl_c(py, || host.call_method1(intern!(py, "ended"), (death.token,)))?;
             }
