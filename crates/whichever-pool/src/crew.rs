@@ -210,6 +210,12 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         self.let_go();
     }
 
+    /// Whether no task is to come.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     /// Whether the pool is over.
     #[must_use]
     pub fn is_over(&self) -> bool {

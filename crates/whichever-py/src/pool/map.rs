@@ -10,7 +10,7 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeWarning, PyTimeoutError};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PyRuntimeWarning, PyTimeoutError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyTuple};
@@ -401,6 +401,11 @@ impl MapIterator {
         }
         if outstanding > most / 2 {
             return Ok(());
+        }
+        // Collections count as handed in.
+        if !self.plan.eager && self.shared.hub().look(|crew| crew.is_closing()) {
+            let reason = self.shared.host(py).call_method0(intern!(py, "closed_reason"))?;
+            return self.fail(py, source, PyRuntimeError::new_err(reason.unbind()));
         }
         let mut block = Block::new(source.next_index);
         let mut clock = Clock::start();
