@@ -89,6 +89,7 @@ class Round:
         )
         self.book = Book(notes)
         self._players: list[Player] = []
+        self._closers = 0
         self.moves = 0
 
     def _make(self) -> Any:
@@ -116,10 +117,10 @@ class Round:
         ways = (self._leave, self._close, self._close, self._drop)
         self._dice.choice(ways)(pool)
         del pool
-        late = [player.name for player in self._players if not ended(player)]
+        late = [player for player in self._players if not ended(player)]
         if late:
             faulthandler.dump_traceback()
-            return [*self.book.wrong, f"{late} are late"]
+            return [*self.book.wrong, f"{late} are late at {state_of(late[0].pool)}"]
         self.moves = sum(player.moves for player in self._players)
         wrong = self.book.judge(self._promises)
         if not until(lambda: set(threading.enumerate()) <= before | _of_others()):
@@ -145,7 +146,8 @@ class Round:
         """Close the pool under the players, once or several times at once."""
         self._pause()
         closers = []
-        for _ in range(self._dice.choice([1, 1, 2])):
+        self._closers = self._dice.choice([1, 1, 2])
+        for _ in range(self._closers):
             wait, drops = self._dice.random() < 0.7, self._dice.random() < 0.5
             self._promises.drops |= drops
             closers.append(threading.Thread(target=self._shut_down, args=(pool, wait, drops), daemon=True))
@@ -164,7 +166,7 @@ class Round:
             pool.shutdown(wait=wait, cancel_futures=drops)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it has to be told
             self.book.wrong.append(f"shutdown({wait}, {drops}) raised {error!r}")
-        if wait:
+        if wait and self._closers == 1:  # another may still be telling of what it has dropped
             early = [task for task in before if not task.future.done()]
             self.book.wrong += [f"shutdown has not waited for {task}" for task in early[:3]]
 
@@ -186,6 +188,11 @@ class _Failing:
         if self._good < 0:
             msg = "the initializer was dealt that"
             raise stress_tasks.PlannedError(msg)
+
+
+def state_of(pool: Any) -> str:
+    """Say how a pool is doing."""
+    return f"{pool!r} {pool.statistics() if hasattr(pool, 'statistics') else ''}"
 
 
 def ended(thread: threading.Thread) -> bool:
