@@ -9,6 +9,8 @@ VENV ?= .venv
 RIVALS ?= .venv-rivals
 EXTRAS ?= dev
 ARGS ?=
+# How long each of the stress runs takes.
+SECONDS ?= 300
 VERSIONS ?= 3.14 3.14t 3.15
 BIN := $(VENV)/bin
 SAY := tools/quietly
@@ -39,7 +41,7 @@ help:
 	@echo 'make bench-rivals  the process pool and the queue beside their rivals, which go into $(RIVALS); ARGS=--quick for a look'
 	@echo 'make conformance   CPython'"'"'s own tests of pools, futures and queues, under every CPython that has them'
 	@echo 'make soak      the process pool hard and long: killed workers, 10 000 pools, ten million tasks'
-	@echo 'make stress    queues hard and long: ten minutes of timeouts, cancellations, closings and killed processes'
+	@echo 'make stress    queues and pools at random, ten minutes together: timeouts, cancellations, closings, kills; SECONDS=30 each'
 	@echo 'make pythons   fetch CPython $(VERSIONS) into .pythons, for make test-all'
 	@echo 'make test-all  build and test on every CPython found'
 	@echo 'make clean     remove what the above made (fetched interpreters stay)'
@@ -133,7 +135,8 @@ soak: build
 	@$(MAKE) --no-print-directory tables
 
 stress: build
-	@$(BIN)/python tools/stress_queue.py --seconds 600 $(ARGS)
+	@$(BIN)/python tools/stress_queue.py --seconds $(SECONDS)
+	@$(BIN)/python tools/stress_pools.py --seconds $(SECONDS)
 
 tables: build
 	@$(BIN)/python tools/tables.py

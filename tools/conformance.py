@@ -216,7 +216,7 @@ def has_tests(python: Path) -> bool:
 def interpreters(options: argparse.Namespace) -> dict[str, Path]:
     """Give the interpreters to test under, by version; with ``--every-python``, whichever is installed in each."""
     if not options.every_python:
-        found = options.python or [Path(sys.executable)]
+        found = [path.absolute() for path in options.python or [Path(sys.executable)]]
         return {pythons.version_of(path) or str(path): path for path in found}
     chosen = {}
     for version in pythons.VERSIONS[pythons.VERSIONS.index(OLDEST) :]:

@@ -58,7 +58,7 @@ def has_module(python: Path, module: str) -> bool:
 def interpreters(options: argparse.Namespace) -> dict[str, Path]:
     """Give the interpreters to test under, by version."""
     if not options.every_python:
-        chosen = options.python or [Path(sys.executable)]
+        chosen = [path.absolute() for path in options.python or [Path(sys.executable)]]
         return {pythons.version_of(path) or str(path): path for path in chosen}
     found = {}
     for version in options.version or pythons.VERSIONS:

@@ -119,3 +119,33 @@ def test_a_failed_task_leaves_no_circle_behind():
         assert watched() is None
     finally:
         gc.enable()
+
+
+def test_a_map_keeps_its_order_when_the_pool_is_shut_down_in_another_thread():
+    pool, begun, gate, read = whichever.SerialPool(), threading.Event(), threading.Event(), []
+
+    def task(number):
+        if number == 1:
+            begun.set()
+            assert gate.wait(20)
+        return number
+
+    results = pool.map(task, [1, 2, 3])
+    closer = threading.Thread(target=pool.shutdown)
+    closer.start()
+    assert begun.wait(20)
+    reader = threading.Thread(target=lambda: read.extend(results))
+    reader.start()
+    reader.join(0.2)  # time enough to run 2 out of its turn
+    gate.set()
+    reader.join(20)
+    closer.join(20)
+    assert read == [1, 2, 3]
+
+
+def test_what_shutdown_was_told_to_cancel_is_not_warned_of():
+    pool, ran = whichever.SerialPool(), []
+    results = pool.map(ran.append, [1, 2, 3])
+    pool.shutdown(cancel_futures=True)
+    del results
+    assert ran == []

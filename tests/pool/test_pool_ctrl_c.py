@@ -189,3 +189,30 @@ def test_a_task_that_only_the_caller_is_told_to_end_keeps_its_program(start):
     out, err, code = program.finish()
     assert (out, err, code) == ("caught\n", "", 0)
     assert program.is_gone()
+
+
+@pytest.mark.parametrize("method", ["_host.Host.hire", "_host.Host.ended", "_future.Future._tell"])
+def test_ctrl_c_in_what_a_pool_does_for_itself_is_heard_afterwards(start, method):
+    owner, _, name = method.rpartition(".")
+    program = start(f"""
+        import os, signal, time, whichever
+        from concurrent import futures
+        from whichever.executors import _future, _host
+        real = {method}
+        def interrupted(*args):
+            {owner}.{name} = real
+            signal.raise_signal(signal.SIGINT)
+            return real(*args)
+        {owner}.{name} = interrupted
+        pool = whichever.ProcessPool(1, max_tasks_per_child=1)
+        heard, end = False, time.monotonic() + 20
+        while not heard and time.monotonic() < end:
+            try:
+                list(futures.as_completed([pool.submit(abs, -1)]))
+                pool.submit(os.getpid).result()
+            except KeyboardInterrupt:
+                heard = True
+        print(heard, {owner}.{name} is real, pool.submit(abs, -2).result(20))
+        pool.shutdown()
+    """)
+    assert program.finish() == ("True True 2\n", "", 0)

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from watching import state_of, until
 
 COUNTING = """
     import gc, os, pathlib, time
@@ -235,6 +236,22 @@ def test_nothing_is_left_in_the_systems_shared_memory(start):
     program.finish()
     assert program.is_gone()
     assert set(os.listdir("/dev/shm")) <= before
+
+
+def test_a_caller_that_is_killed_with_words_of_its_template_unread_ends_in_silence(start):
+    program = start("""
+        import os, signal, whichever
+        pool = whichever.ProcessPool(1)
+        print(pool.submit(os.getpid).result(), flush=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    """)
+    worker = int(program.line())
+    assert until(lambda: state_of(program.process.pid) == "T")
+    os.kill(worker, signal.SIGKILL)
+    assert until(lambda: state_of(worker) is None), "the template has heard of it"
+    program.process.kill()
+    assert program.finish() == ("", "", -signal.SIGKILL)
+    assert program.is_gone()
 
 
 def test_a_deleted_working_folder_stops_no_pool(start, tmp_path):

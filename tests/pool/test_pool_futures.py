@@ -327,3 +327,23 @@ def test_wait_for_gives_up_in_time_and_stops_the_task(make_pool, tmp_path):
     asyncio.run(main())
     assert pool.submit(tasks.same, "free").result(15) == "free"
     assert time.monotonic() - begun < 5
+
+
+def test_what_was_set_by_hand_may_use_the_pool_when_it_goes(start):
+    program = start("""
+        import os, time, whichever
+        pool = whichever.ProcessPool(1)
+        ends = []
+        class Last:
+            def __del__(self):
+                ends.append(pool.statistics().submitted)
+        for number in range(200):
+            future = pool.submit(time.sleep, 0.002)
+            future.set_result(Last())
+            del future
+            time.sleep(0.001 * (number % 8))  # the next submit may find the end of the task, or not
+            pool.submit(os.getpid)
+        pool.shutdown()
+        print(len(ends))
+    """)
+    assert program.finish() == ("200\n", "", 0)

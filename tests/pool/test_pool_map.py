@@ -274,6 +274,17 @@ def test_shutdown_lets_a_map_finish_what_was_taken_in(make_pool):
     assert list(results) == [item * item for item in range(50)]
 
 
+@pytest.mark.parametrize("buffersize", [None, 3])
+def test_a_map_over_a_generator_hands_nothing_in_after_shutdown(make_pool, buffersize):
+    pool = make_pool(1)
+    results = pool.map(tasks.square, itertools.count(), buffersize=buffersize)
+    assert next(results) == 0
+    pool.shutdown()
+    with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+        list(results)
+    assert pool.worker_pids() == ()
+
+
 def test_a_map_inside_the_iterable_of_a_map(pool):
     assert list(pool.map(tasks.square, pool.map(tasks.square, range(30)))) == [item**4 for item in range(30)]
     endless = pool.map(tasks.square, pool.map(tasks.same, itertools.count()))

@@ -17,13 +17,18 @@ def until(condition, seconds=SECONDS):
     return True
 
 
-def is_alive(pid):
-    """Say whether the process runs: a zombie does not."""
+def state_of(pid):
+    """Return the letter of a process's state, as ps shows it; None when there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+        return None
+    return stat.rpartition(")")[2].split()[0]
+
+
+def is_alive(pid):
+    """Say whether the process runs: a zombie does not."""
+    return state_of(pid) not in (None, "Z", "X")
 
 
 def descriptors(pid="self"):

@@ -185,6 +185,31 @@ def test_shutdown_waits_for_tasks_unless_told_otherwise(make_pool):
     assert ended == [1]
 
 
+def test_shutdown_waits_for_a_thread_that_is_just_being_started(make_pool, monkeypatch):
+    entered, gate, ran = threading.Event(), threading.Event(), []
+    start = threading.Thread.start
+
+    def start_late(thread):
+        if thread.name.startswith("late"):
+            entered.set()
+            assert gate.wait(20)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    pool = make_pool(1, "late")
+    submitter = threading.Thread(target=pool.submit, args=(ran.append, 1))
+    submitter.start()
+    assert entered.wait(20)
+    seen = []
+    closer = threading.Thread(target=lambda: (pool.shutdown(), seen.extend(ran)))
+    closer.start()
+    closer.join(0.2)  # time enough to come back too early
+    gate.set()
+    closer.join(20)
+    submitter.join(20)
+    assert seen == [1]
+
+
 def test_shutdown_cancels_what_waits_if_told_to(make_pool):
     pool, gate = make_pool(1), threading.Event()
     running = pool.submit(gate.wait, 20)

@@ -34,6 +34,8 @@ pub enum Effect<T> {
     Hire,
     /// Somebody wants to be told that this task has ended.
     Notify(T),
+    /// This ticket was settled otherwise, and is to be dropped where code of the user's may run.
+    Drop(T),
     /// This worker has ended: let go of its socket.
     Ended(Death),
     /// Kill this worker by its socket: its process id is not known yet.
@@ -209,6 +211,12 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         self.let_go();
     }
 
+    /// Whether no task is to come.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     /// Whether the pool is over.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -242,6 +250,8 @@ impl<T: Ticket, L: Link> Crew<T, L> {
         }
         if task.ticket.settle(items, ended) {
             self.effects.push_back(Effect::Notify(task.ticket));
+        } else if task.ticket.drop_runs_code() {
+            self.effects.push_back(Effect::Drop(task.ticket));
         }
     }
 

@@ -108,6 +108,12 @@ pub trait Ticket: Clone + Send + 'static {
     /// Keep how the task ended, or these of the batch's tasks. True when somebody wants to be told. Called under the
     /// pool's lock: must not wait.
     fn settle(&self, items: Range<u32>, ended: Ended) -> bool;
+
+    /// Whether to drop it may run code of the user's: it holds an outcome that did not come by `settle`. It is dropped
+    /// outside the pool's lock then.
+    fn drop_runs_code(&self) -> bool {
+        false
+    }
     /// Whether nobody wants the task to start any more.
     fn is_cancelled(&self) -> bool;
     /// Take note of where the task is: with which worker (its token) and under which position, or with none.

@@ -158,6 +158,7 @@ impl House {
                 match effect {
                     Effect::Hire => left.push_back(self.hire()),
                     Effect::Notify(slip) => slip.0.was_told.store(true, Ordering::Release),
+                    Effect::Drop(_) => {}
                     Effect::HangUp(token) => {
                         self.kills.lock().unwrap()[&token].store(true, Ordering::Release);
                     }

@@ -1,6 +1,7 @@
 //! The seam to Python: converts, attaches, detaches, names errors; decides nothing.
 
 mod auto;
+mod ctrl_c;
 mod future;
 mod gil;
 mod judge;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import contextvars
 import sys
 import threading
@@ -83,9 +84,10 @@ class SerialPool(PoolFace):
         return self._run(fn, args, kwargs)
 
     def _results(self, plan: MapPlan[T]) -> Iterator[T]:
-        self._refuse_closed()
-        results = _Results(self, plan)
-        self._maps.add(results)
+        with self._start:
+            self._refuse_closed()
+            results = _Results(self, plan)
+            self._maps.add(results)
         return results
 
     def _run(self, fn: Callable[..., T], args: Any, kwargs: Any) -> Future[T]:
@@ -162,9 +164,11 @@ class SerialPool(PoolFace):
             cancel_futures: Whether to drop them instead.
         """
         del wait
-        self._closed = True
-        self._cancels |= cancel_futures
-        for results in tuple(self._maps):
+        with self._start:
+            self._closed = True
+            self._cancels |= cancel_futures
+            maps = tuple(self._maps)
+        for results in maps:
             results.finish()
         runner, self._runner = self._runner, None
         if runner is not None:
@@ -185,6 +189,8 @@ class _Results(Generic[T]):
     def __init__(self, pool: SerialPool, plan: MapPlan[T]) -> None:
         self._pool, self._plan = pool, plan
         self._is_read = True  # until there is something to read: see `__del__`
+        # Of all below: the pool may be shut down in another thread, or by a task, while results are read.
+        self._lock = threading.RLock()
         self._items: Iterator[tuple[Any, ...]] | None = zip(*plan.iterables, strict=False)
         self._done: deque[Future[T]] = deque()  # run before their results were asked for
         self._deadline = None if plan.timeout is None else time.monotonic() + plan.timeout
@@ -195,7 +201,8 @@ class _Results(Generic[T]):
 
     def __next__(self) -> T:
         self._is_read = True
-        return self._give(self._done.popleft() if self._done else self._next())
+        with self._lock:
+            return self._give(self._done.popleft() if self._done else self._next())
 
     def _give(self, future: Future[T]) -> T:
         try:
@@ -237,8 +244,9 @@ class _Results(Generic[T]):
 
     def finish(self) -> None:
         """Run now what other pools take in at once: the rest of collections."""
-        while self._plan.eager and not self._pool._cancels and (arguments := self._take()) is not None:  # noqa: SLF001
-            self._done.append(self._run(arguments))
+        with self._lock, contextlib.suppress(futures.CancelledError):  # dropped by another shutdown meanwhile
+            while self._plan.eager and not self._pool._cancels and (arguments := self._take()) is not None:  # noqa: SLF001
+                self._done.append(self._run(arguments))
 
     def close(self) -> None:
         """Give up what has not been taken."""
@@ -253,7 +261,7 @@ class _Results(Generic[T]):
             self.finish()
         except KeyboardInterrupt:
             _thread.interrupt_main()  # what is raised here goes nowhere
-        if self._items is not None:
+        if self._items is not None and not self._pool._cancels:  # noqa: SLF001 - a part of it
             warn_unread()
 
 

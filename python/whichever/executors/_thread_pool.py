@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_START_SECONDS = 0.0005
 _LEAVE_SECONDS = 0.1  # for idle workers to be gone at exit when busy ones are left behind
+_STARTING_SECONDS = 0.001  # for a thread to start that a worker was given
 _numbers = itertools.count()
 _LOGGER = logging.getLogger("concurrent.futures")
 
@@ -227,17 +227,22 @@ class _Host(Ending):
         return error
 
     def join(self, seconds: float | None = None) -> None:
-        """Wait until all threads but this one have ended or are past their time, or for so many seconds."""
+        """Wait until the pool has no workers but this thread, and their threads have ended; or for so many seconds.
+
+        Those that are past their time are not waited for.
+        """
         end = math.inf if seconds is None else time.monotonic() + seconds
-        waited: set[threading.Thread] = {threading.current_thread()}
-        while more := [thread for thread in tuple(self.threads) if thread not in waited]:
-            for thread in more:  # meanwhile others may come, some in the place of those that are past their time
-                while thread.ident is None and thread in self.threads and time.monotonic() < end:
-                    time.sleep(_START_SECONDS)  # somebody is starting it just now
+        me = threading.current_thread()
+        own = int(me in self.threads)
+        while (left := end - time.monotonic()) > 0:
+            thread = next((thread for thread in self.threads if thread is not me and thread.is_needed()), None)
+            if thread is not None:
                 # A signal that comes just before a wait does not end it: no wait is long.
-                while thread.is_needed() and (left := end - time.monotonic()) > 0:
-                    thread.join(min(left, SLICE_SECONDS))
-            waited.update(more)
+                thread.join(min(left, SLICE_SECONDS))
+            elif self.threads and self.threads[-1].worker.fellows() > own:
+                time.sleep(_STARTING_SECONDS)  # somebody is just starting one
+            else:
+                return
 
     def end_at_exit(self, *, interrupted: bool) -> None:
         """Run what was handed in, unless nobody shall wait for it; then see the threads end."""

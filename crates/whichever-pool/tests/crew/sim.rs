@@ -216,7 +216,7 @@ impl Sim {
                 found.into_iter().for_each(|(_, link)| link.worker().die(Some(9)));
             }
             Effect::Ended(death) => self.workers.retain(|(token, _)| *token != death.token),
-            Effect::Notify(_) => {}
+            Effect::Notify(_) | Effect::Drop(_) => {}
         }
     }
 

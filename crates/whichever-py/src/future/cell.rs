@@ -160,7 +160,8 @@ impl FutureCell {
 
     /// Let go of the callbacks of a future that nobody can reach any more.
     fn __clear__(&self) {
-        drop(std::mem::take(&mut *self.lock_callbacks()));
+        let callbacks = std::mem::take(&mut *self.lock_callbacks());
+        drop(callbacks); // not under the lock: their end may run Python code
     }
 
     /// Have `_tell` called when the task ends: 0; 1 when it has ended and nobody will call, 2 when somebody will.

@@ -7,5 +7,5 @@ mod promise;
 
 pub(crate) use cell::FutureCell;
 pub(crate) use event::DrainingEvent;
-pub(crate) use park::{Limit, park};
+pub(crate) use park::{Limit, is_main_thread, park};
 pub(crate) use promise::{Home, Outcome, Promise};

@@ -91,7 +91,7 @@ pub(crate) fn park(
 }
 
 /// Whether signal handlers run in this thread.
-fn is_main_thread() -> bool {
+pub(crate) fn is_main_thread() -> bool {
     IS_MAIN.get().unwrap_or_else(|| {
         let is_main = whichever_sys::thread_id() == std::process::id();
         IS_MAIN.set(Some(is_main));

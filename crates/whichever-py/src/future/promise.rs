@@ -186,6 +186,11 @@ impl Promise {
         inner.listener.take()
     }
 
+    /// Whether the outcome was made, or set by hand.
+    pub(crate) fn has_outcome(&self) -> bool {
+        self.outcome.get().is_some()
+    }
+
     /// The Python object of the outcome, if it was made.
     pub(super) fn known_outcome(&self) -> Option<&Py<PyAny>> {
         self.outcome.get().map(|outcome| match outcome {

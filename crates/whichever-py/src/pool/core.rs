@@ -17,6 +17,7 @@ use super::memory::Exported;
 use super::share::{find_shared, shared_memory};
 use super::shared::{Shared, Target};
 use super::wait::{Until, wait_for};
+use crate::ctrl_c::is_ctrl_c;
 use crate::future::{FutureCell, Home, Limit, Outcome};
 
 /// How a call is to be run.
@@ -101,7 +102,8 @@ impl PoolCore {
                 let value = number.as_ref().map_or(0, |number| number.value());
                 self.send(py, task(target, value, packed, rules, context));
             }
-            Err(error) if raises => {
+            // A Ctrl-C is not the task's outcome: the task was not handed in, and its caller is told.
+            Err(error) if raises || is_ctrl_c(py, &error) => {
                 let _new = promise.cancel();
                 return Err(error);
             }

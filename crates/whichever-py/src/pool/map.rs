@@ -10,7 +10,7 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeWarning, PyTimeoutError};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PyRuntimeWarning, PyTimeoutError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyTuple};
@@ -24,6 +24,7 @@ use super::function::Number;
 use super::rescued::Rescued;
 use super::shared::{Shared, Target};
 use super::wait::{Until, wait_for};
+use crate::ctrl_c::{self, in_spite_of_ctrl_c};
 use crate::future::{Limit, Outcome};
 
 /// Most tasks that are handed in together.
@@ -410,6 +411,11 @@ impl MapIterator {
         if outstanding > most / 2 {
             return Ok(());
         }
+        // Collections count as handed in.
+        if !self.plan.eager && self.shared.hub().look(|crew| crew.is_closing()) {
+            let reason = self.shared.host(py).call_method0(intern!(py, "closed_reason"))?;
+            return self.fail(py, source, PyRuntimeError::new_err(reason.unbind()));
+        }
         let mut block = Block::new(source.next_index);
         let mut clock = Clock::start();
         while outstanding < most && most_bytes > 0 {
@@ -501,8 +507,9 @@ impl MapIterator {
         if let Some(packed) = pack_scalars(args.as_any()) {
             return Ok(packed);
         }
-        let dumped =
-            self.shared.host(py).call_method1(intern!(py, "dump_call"), (py.None(), args, py.None()))?;
+        let dump =
+            || self.shared.host(py).call_method1(intern!(py, "dump_call"), (py.None(), &args, py.None()));
+        let dumped = in_spite_of_ctrl_c(py, dump)?;
         pack_pickled(&dumped)
     }
 
@@ -594,7 +601,7 @@ impl Drop for MapIterator {
                 if source.is_read || self.shared.is_foreign() {
                     self.give_up(py, &mut source);
                 } else if let Err(error) = self.leave_unread(py, &mut source) {
-                    error.write_unraisable(py, None);
+                    ctrl_c::report(py, error, None);
                 }
             });
         }

@@ -20,6 +20,7 @@ use super::codec::Decoder;
 use super::map::Run;
 use super::memory::{Slab, read_bytes};
 use super::process::{arena, forks, warden};
+use crate::ctrl_c::{self, in_spite_of_ctrl_c};
 use crate::future::{Outcome, Promise};
 
 /// What is left to running tasks after Ctrl-C.
@@ -41,6 +42,13 @@ impl Ticket for Target {
                 run.settle(first + u64::from(items.start), items.end - items.start, ended);
                 false
             }
+        }
+    }
+
+    fn drop_runs_code(&self) -> bool {
+        match self {
+            Self::Future(promise) => promise.has_outcome(),
+            Self::Items(..) => false,
         }
     }
 
@@ -130,7 +138,7 @@ impl Shared {
     pub(super) fn act(self: &Arc<Self>, py: Python<'_>, work: Work<Target>) {
         for effect in work.effects {
             if let Err(error) = self.act_one(py, effect) {
-                error.write_unraisable(py, None);
+                ctrl_c::report(py, error, None);
             }
         }
         if !work.words.is_empty() {
@@ -158,7 +166,7 @@ impl Shared {
                 }
             };
             if let Err(error) = done {
-                error.write_unraisable(py, None);
+                ctrl_c::report(py, error, None);
             }
         }
         ends
@@ -168,7 +176,7 @@ impl Shared {
         let host = self.host(py);
         match effect {
             Effect::Hire => {
-                if let Err(error) = self.hire(py) {
+                if let Err(error) = in_spite_of_ctrl_c(py, || self.hire(py)) {
                     let reason = format!("no worker process could be started: {error}");
                     let ((), effects) = self.hub.with(|crew| crew.hire_failed(&reason));
                     self.act(py, effects);
@@ -176,15 +184,16 @@ impl Shared {
             }
             Effect::Notify(Target::Future(promise)) => {
                 if let Some(future) = promise.take_listener() {
-                    future.bind(py).call_method0(intern!(py, "_tell"))?;
+                    in_spite_of_ctrl_c(py, || future.bind(py).call_method0(intern!(py, "_tell")))?;
                 }
             }
             Effect::Notify(Target::Items(..)) => {}
+            Effect::Drop(target) => drop(target),
             Effect::Ended(death) => {
-                host.call_method1(intern!(py, "ended"), (death.token,))?;
+                in_spite_of_ctrl_c(py, || host.call_method1(intern!(py, "ended"), (death.token,)))?;
             }
             Effect::HangUp(token) => {
-                host.call_method1(intern!(py, "hang_up"), (token,))?;
+                in_spite_of_ctrl_c(py, || host.call_method1(intern!(py, "hang_up"), (token,)))?;
             }
         }
         Ok(())

@@ -10,6 +10,7 @@ use super::far::Far;
 use super::heap::Heap;
 use super::patience::Patience;
 use super::{Done, QueueFull, closed_to_get, closed_to_put, empty, full};
+use crate::ctrl_c::{self, in_spite_of_ctrl_c};
 
 /// See the module.
 pub(super) struct Near {
@@ -316,8 +317,8 @@ fn ring(py: Python<'_>, wakes: Wakes<Py<PyAny>>) {
 #[cold]
 fn ring_now(py: Python<'_>, wakes: Wakes<Py<PyAny>>) {
     for bell in wakes.fire() {
-        if let Err(error) = bell.call0(py) {
-            error.write_unraisable(py, Some(bell.bind(py)));
+        if let Err(error) = in_spite_of_ctrl_c(py, || bell.call0(py)) {
+            ctrl_c::report(py, error, Some(bell.bind(py)));
         }
     }
 }

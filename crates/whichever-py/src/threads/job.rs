@@ -7,6 +7,7 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3::{import_exception, intern};
 
 use super::run::Run;
+use crate::ctrl_c;
 use crate::future::{Outcome, Promise};
 
 import_exception!(concurrent.futures, CancelledError);
@@ -73,6 +74,6 @@ pub(super) fn tell(py: Python<'_>, promise: &Promise) {
     if let Some(future) = promise.take_listener()
         && let Err(error) = future.bind(py).call_method0(intern!(py, "_tell"))
     {
-        error.write_unraisable(py, Some(future.bind(py)));
+        ctrl_c::report(py, error, Some(future.bind(py)));
     }
 }

@@ -16,6 +16,7 @@ use whichever_sys::monotonic_ns;
 use super::crew::Crew;
 use super::job::{Job, Target};
 use super::run::Run;
+use crate::ctrl_c;
 use crate::future::{Limit, Outcome, park};
 use crate::pool::UNREAD;
 
@@ -295,7 +296,7 @@ impl Drop for ThreadMap {
             if source.is_read {
                 self.give_up(&mut source);
             } else if let Err(error) = self.leave_unread(py, &mut source) {
-                error.write_unraisable(py, None);
+                ctrl_c::report(py, error, None);
             }
         });
     }

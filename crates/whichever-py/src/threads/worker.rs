@@ -139,6 +139,11 @@ impl ThreadWorker {
         Ok(())
     }
 
+    /// Workers that its pool has in this process: those that are being started too, but none that leave.
+    fn fellows(&self) -> usize {
+        if self.crew.is_foreign() { 0 } else { self.crew.roster.workers() }
+    }
+
     /// The worker ends although nobody told it to.
     fn quit(&self) {
         let coming = std::mem::take(&mut self.lock().coming);
@@ -250,8 +255,10 @@ impl ThreadWorker {
                 crew.inner.limit(py, &mut modules);
                 self.lock().modules = modules;
             }
-            if !crew.queue.is_empty() {
-                crew.call(py, 1)?;
+            if !crew.queue.is_empty()
+                && let Err(error) = crew.call(py, 1)
+            {
+                error.write_unraisable(py, None); // no reason to lose the task that we have
             }
             return PyTuple::new(
                 py,
