@@ -58,7 +58,7 @@ def test_an_endless_iterator_is_taken_only_a_little_ahead(kind, pool, task):
     assert items.taken == taken
 
 
-@pytest.mark.but("SerialPool")
+@pytest.mark.but("SerialPool", "Pool")  # whose first tasks run here
 def test_short_tasks_of_a_generator_are_taken_further_and_further_ahead(pool, task):
     items = Counted()
     furthest = 0

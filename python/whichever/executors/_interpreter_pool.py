@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from whichever import _core
 from whichever.errors import EngineUnavailableError, PoolBrokenError
 from whichever.executors._boot import search_path
-from whichever.executors._exit import Ending, await_event, go_first
+from whichever.executors._exit import Ending, await_event, broken_by, go_first, refuse_task
 from whichever.executors._face import PoolFace, check_initializer, check_workers
 from whichever.executors._future import Future
 from whichever.executors._imports import running_modules
@@ -168,14 +168,8 @@ class _Staff(Ending):
         return future
 
     def _refuse(self) -> None:
-        if self._pid != os.getpid():
-            msg = "the pool belongs to the process that this one was forked from; make a new one"
-            raise RuntimeError(msg)
-        if self._failure is not None:
-            raise _broken(self._failure)
-        if self._closed:
-            msg = "cannot schedule new futures after shutdown"
-            raise RuntimeError(msg)
+        failure = None if self._failure is None else _broken(self._failure)
+        refuse_task(self._pid, failure, closed=self._closed)
 
     def _land(self, future: _InterpreterFuture[Any], inner: futures.Future[tuple[int, bytes]]) -> None:
         """Settle a future, on whatever thread its task ended."""
@@ -307,11 +301,9 @@ def _refusal(error: BaseException) -> EngineUnavailableError | None:
 
 
 def _broken(error: BaseException) -> PoolBrokenError:
-    broken = PoolBrokenError(
-        "an interpreter of the pool could not be made ready; correct the cause, make a new pool"
+    return broken_by(
+        error, "an interpreter of the pool could not be made ready; correct the cause, make a new pool"
     )
-    broken.__cause__ = error
-    return broken
 
 
 def _ended() -> PoolBrokenError:
