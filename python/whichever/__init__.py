@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from whichever._core import __version__
     from whichever._types import (
+        AsyncPoolStatistics,
         AutoPoolStatistics,
         Failure,
         Forecast,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncPool",
+    "AsyncPoolStatistics",
     "AutoPoolStatistics",
     "Decision",
     "EngineError",
@@ -99,6 +101,7 @@ __all__ = [
 _ROOMS = {
     "_core": ("__version__",),
     "_types": (
+        "AsyncPoolStatistics",
         "AutoPoolStatistics",
         "Failure",
         "Forecast",

@@ -274,6 +274,29 @@ class QueueStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class AsyncPoolStatistics:
+    """What an async pool has done since it was made, and what it holds now.
+
+    Attributes:
+        submitted: Tasks taken in.
+        returned: Coroutines that returned.
+        raised: Coroutines that raised.
+        cancelled: Tasks cancelled, before they started or while they ran.
+        timed_out: Coroutines cancelled because their time was over.
+        waiting: Tasks that wait for a place now, cancelled ones among them.
+        running: Coroutines that run now.
+    """
+
+    submitted: int
+    returned: int
+    raised: int
+    cancelled: int
+    timed_out: int
+    waiting: int
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
 class ThreadPoolStatistics:
     """What a thread pool has done since it was made, and what it holds now.
 

@@ -114,3 +114,10 @@ def test_a_long_container_is_judged_by_its_beginning(kind):
     assert time.thread_time() - started < 5
     assert payload.in_bytes == pytest.approx(len(pickle.dumps(item, 5)), rel=0.1)
     assert payload.unpickle_in > 0.005
+
+
+def test_bytes_that_a_worker_copies_are_told_from_arrays_that_it_maps():
+    block = bytes(1 << 20)
+    assert measure_payload(len, [block], [1]).in_copied == 1 << 20
+    assert measure_payload(len, [(block, "name", block)], [1]).in_copied == 2 << 20
+    assert measure_payload(len, [pickle.PickleBuffer(block)], [1]).in_copied == 0

@@ -381,3 +381,27 @@ def test_daemon_cancels_at_exit_what_others_would_wait_for(start):
     """)
     out, err, code = program.finish()
     assert (out, err, code) == ("begun\nended\n", "", 0)
+
+
+def test_statistics_say_how_tasks_ended_and_what_is_held():
+    async def nap(seconds, error=None):
+        await asyncio.sleep(seconds)
+        if error is not None:
+            raise error
+
+    with whichever.AsyncPool(2) as pool:
+        pool.submit(nap, 0).result()
+        with pytest.raises(ValueError, match="bad"):
+            pool.submit(nap, 0, ValueError("bad")).result()
+        with pytest.raises(whichever.TaskTimeoutError):
+            pool.options(timeout=0.01).submit(nap, 60).result()
+        running = [pool.submit(nap, 60) for _ in range(2)]
+        waiting = pool.submit(nap, 60)
+        assert eventually(lambda: all(future.running() for future in running))
+        held = pool.statistics()
+        assert (held.running, held.waiting, held.cancelled) == (2, 1, 0)
+        for future in (*running, waiting):
+            future.cancel()
+    ended = pool.statistics()
+    assert (ended.submitted, ended.returned, ended.raised, ended.timed_out) == (6, 1, 1, 1)
+    assert (ended.cancelled, ended.running, ended.waiting) == (3, 0, 0)

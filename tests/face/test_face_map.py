@@ -58,6 +58,17 @@ def test_an_endless_iterator_is_taken_only_a_little_ahead(kind, pool, task):
     assert items.taken == taken
 
 
+@pytest.mark.but("SerialPool", "Pool")  # whose first tasks run here
+def test_short_tasks_of_a_generator_are_taken_further_and_further_ahead(pool, task):
+    items = Counted()
+    furthest = 0
+    for read, _ in enumerate(pool.map(task(tasks.same), items)):
+        furthest = max(furthest, items.taken - read)
+        if furthest > 64 or read > 20_000:
+            break
+    assert furthest > 64  # it begins with 8
+
+
 def test_a_slow_reader_is_not_run_away_from(kind, pool, task):
     items = Counted()
     results = pool.map(task(tasks.nap), (0.001 * (item > 0) for item in items))

@@ -1,5 +1,6 @@
 """What `InterpreterPool` alone promises: sub-interpreters where there are any, and clear words where not."""
 
+import operator
 import os
 import sys
 import threading
@@ -8,7 +9,7 @@ import face_tasks as tasks
 import pytest
 
 import whichever
-from whichever.executors import ENGINES
+from whichever.executors import ENGINES, _interpreter_pool
 
 MISSING = ENGINES["interpreters"].unavailable()
 needs_interpreters = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
@@ -112,3 +113,28 @@ def test_threads_and_descriptors_end_with_the_pool(until):
         with whichever.InterpreterPool(2) as pool:
             pool.submit(tasks.same, 1).result()
     assert until(lambda: (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before)
+
+
+@needs_interpreters
+def test_short_tasks_of_a_map_go_many_to_a_message(monkeypatch):
+    sizes = []
+    send = _interpreter_pool.Staff.send
+    monkeypatch.setattr(
+        _interpreter_pool.Staff,
+        "send",
+        lambda staff, letter, letters, *rest: (
+            sizes.append(len(letters)) or send(staff, letter, letters, *rest)
+        ),
+    )
+    with whichever.InterpreterPool(2) as pool:
+        assert list(pool.map(operator.neg, range(3000))) == [-item for item in range(3000)]
+    assert sum(sizes) >= 3000  # what a batch does not get to goes again
+    assert len(sizes) < 1000
+
+
+@needs_interpreters
+def test_a_batch_that_takes_long_comes_back_with_what_is_done(pool):
+    lengths = [0.0] * 300 + [0.05] * 4
+    for seconds in pool.map(tasks.nap, lengths, chunksize=400):
+        assert seconds in (0.0, 0.05)
+    assert list(pool.map(operator.neg, range(10), chunksize=3)) == [-item for item in range(10)]

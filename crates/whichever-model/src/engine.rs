@@ -64,7 +64,15 @@ pub struct EngineCost {
     pub byte_out: f64,
     /// The worker's share of moving one byte, either way.
     pub byte_worker: f64,
+    /// The worker's further share of one byte of arguments that it must copy (bytes objects; arrays it only maps).
+    pub byte_copy: f64,
+    /// What the caller's share of one byte of arguments is longer where memory is used for the first time.
+    pub byte_fresh: f64,
 }
+
+/// Tasks a worker is sent ahead of their results when they are large, itself included: so many arguments are in memory
+/// at once, and so many go into fresh memory before any is used again.
+const SENT_AHEAD: f64 = 2.0;
 
 impl EngineCost {
     /// The caller's side of one task's payload, in seconds.
@@ -76,7 +84,13 @@ impl EngineCost {
     /// The worker's side.
     pub(crate) fn payload_worker(&self, payload: &Payload) -> f64 {
         let moving = (payload.in_bytes + payload.out_bytes) * self.byte_worker;
-        payload.unpickle_in + payload.pickle_out + moving
+        payload.unpickle_in + payload.pickle_out + payload.in_copied * self.byte_copy + moving
+    }
+
+    /// What the first arguments of `tasks` take longer than later ones, in all: a new pool has no memory that it used
+    /// before.
+    pub(crate) fn first_pass(&self, payload: &Payload, tasks: f64, workers: u32) -> f64 {
+        payload.in_bytes * self.byte_fresh * tasks.min(SENT_AHEAD * f64::from(workers))
     }
 }
 
@@ -198,6 +212,24 @@ mod tests {
         assert!((costs.effective_cores(2.0) - 1.8).abs() < 1e-12);
         assert!((costs.effective_cores(8.0) - 1.8).abs() < 1e-12);
         assert!((costs.effective_cores(1.0) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn only_a_pools_first_tasks_pay_for_fresh_memory() {
+        let cost = EngineCost { byte_fresh: 1e-9, ..EngineCost::default() };
+        let payload = Payload { in_bytes: 1e6, ..Payload::default() };
+        let pass = |tasks, workers| cost.first_pass(&payload, tasks, workers);
+        assert!((pass(1.0, 2) - 1e-3).abs() < 1e-12, "one task's argument is all there is");
+        assert!((pass(1000.0, 2) - pass(10.0, 2)).abs() < 1e-12, "later tasks use the memory again");
+        assert!(pass(1000.0, 4) > pass(1000.0, 2));
+    }
+
+    #[test]
+    fn workers_copy_bytes_and_map_arrays() {
+        let cost = EngineCost { byte_worker: 1e-10, byte_copy: 2e-10, ..EngineCost::default() };
+        let array = Payload { in_bytes: 1e6, ..Payload::default() };
+        let bytes = Payload { in_copied: 1e6, ..array.clone() };
+        assert!((cost.payload_worker(&bytes) - 3.0 * cost.payload_worker(&array)).abs() < 1e-12);
     }
 
     #[test]

@@ -175,10 +175,11 @@ impl<'a> Model<'a> {
         let cpu = task.cores_cpu() + crossing + sending + dispatch;
         let fresh =
             task.warmup / self.costs().effective_cores(f64::from(workers)).max(0.1) * f64::from(workers);
+        let first_pass = cost.first_pass(payload, self.tasks, workers);
         let imports = f64::from(self.question.modules) * self.costs().import;
         let imports = if engine == Engine::Interpreters { imports * f64::from(workers) } else { imports };
         Terms {
-            start: cost.start + cost.start_worker * f64::from(workers) + fresh + imports,
+            start: cost.start + cost.start_worker * f64::from(workers) + fresh + imports + first_pass,
             cores: self.tasks * self.on_cores(cpu, workers + 1),
             wait: self.tasks * (task.wall() + self.inner_alone(workers) + crossing) / f64::from(workers),
             payload: self.tasks * (sending + dispatch),

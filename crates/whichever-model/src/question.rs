@@ -15,6 +15,8 @@ use crate::{Costs, Engine, Ledger};
 pub struct Payload {
     /// Bytes of the pickled arguments.
     pub in_bytes: f64,
+    /// Of these: large bytes objects, which a worker copies out of shared memory.
+    pub in_copied: f64,
     /// Bytes of the pickled result.
     pub out_bytes: f64,
     /// Seconds to pickle the arguments (caller).

@@ -71,6 +71,7 @@ class _Tasks:
 
     noop: Callable[[object], object]
     take: Callable[[object], float]
+    keep: Callable[[object], float]
     give: Callable[[int], tuple[float, object]]
     spin: Callable[[int], float]
     stream: Callable[[int], float]
@@ -84,6 +85,12 @@ def _tasks() -> _Tasks:
 
     def take(data: object) -> float:
         del data
+        return time.thread_time()
+
+    kept: list[object] = []
+
+    def keep(data: object) -> float:
+        kept.append(data)
         return time.thread_time()
 
     def give(size: int) -> tuple[float, object]:
@@ -106,7 +113,7 @@ def _tasks() -> _Tasks:
             block[:12_000_000] = block[12_000_000:]
         return time.thread_time() - begin
 
-    return _Tasks(noop, take, give, spin, stream)
+    return _Tasks(noop, take, keep, give, spin, stream)
 
 
 _TASKS = _tasks()
@@ -175,16 +182,25 @@ def _measure_processes() -> dict[str, float]:
 
 
 def _moving(name: EngineName) -> dict[str, float]:
-    """Measure what large buffers take on their way to a worker and back, of the caller's CPU time and the worker's."""
-    blocks = [pickle.PickleBuffer(bytes([k]) * _BYTES) for k in range(_MOVED)]
+    """Measure what large buffers take on their way to a worker and back, of the caller's CPU time and the worker's.
+
+    Through memory that was used before, and through memory that was not, where the engine keeps any: what a task keeps
+    of its arguments is not used again.
+    """
+    whole = [bytes([k]) * _BYTES for k in range(_MOVED)]
+    blocks = [pickle.PickleBuffer(block) for block in whole]
     with open_engine(name, 1) as engine:
+        fresh, _ = _shares(engine, _TASKS.keep, blocks, lambda value: value)  # first: nothing was used before
         nothing, _ = _shares(engine, _TASKS.take, range(_MOVED), lambda value: value)
         sent, sent_there = _shares(engine, _TASKS.take, blocks, lambda value: value)
+        _, copied_there = _shares(engine, _TASKS.take, whole, lambda value: value)
         taken, taken_there = _shares(engine, _TASKS.give, [_BYTES] * _MOVED, lambda value: value[0])
     return {
         "byte_in": max(sent - nothing, 0.0) / _BYTES,
         "byte_out": max(taken - nothing, 0.0) / _BYTES,
         "byte_worker": (sent_there + taken_there) / 2 / _BYTES,
+        "byte_copy": max(copied_there - sent_there, 0.0) / _BYTES,
+        "byte_fresh": max(fresh - sent, 0.0) / _BYTES,
     }
 
 

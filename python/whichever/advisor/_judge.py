@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 _LENGTHS_KEPT = 2000
 """Task lengths the model is shown at most: enough for any spread, few enough to pass on quickly."""
 
-_PAYLOAD_FIGURES = ("in_bytes", "out_bytes", "pickle_in", "unpickle_in", "pickle_out", "unpickle_out")
+_PAYLOAD_FIGURES = (
+    "in_bytes", "in_copied", "out_bytes", "pickle_in", "unpickle_in", "pickle_out", "unpickle_out",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ _COLUMNS = {
 """Of the table of engines: names and widths."""
 _CLOSE = 0.20
 _TIE = 1.05
-_FORM = 3
+_FORM = 4
 """Version of the cached costs: raise it when what is measured changes."""
 
 

@@ -48,6 +48,7 @@ class Payload:
 
     Attributes:
         in_bytes: Pickled size of the argument; None when it does not pickle.
+        in_copied: Of these, large bytes objects: a worker copies them once more, arrays it does not.
         out_bytes: Pickled size of the result; None when it does not pickle.
         pickle_in: Seconds to pickle the argument, large buffers apart; so the others.
         unpickle_in: Seconds to load it again.
@@ -57,6 +58,7 @@ class Payload:
     """
 
     in_bytes: int | None = None
+    in_copied: int = 0
     out_bytes: int | None = None
     pickle_in: float = 0.0
     unpickle_in: float = 0.0
@@ -69,6 +71,7 @@ class _Cost(NamedTuple):
     size: int
     pickle: float
     unpickle: float
+    copied: int = 0  # of the size: large bytes objects
 
 
 def measure_payload(fn: Callable[..., Any], items: Sequence[Any], results: Sequence[Any]) -> Payload:
@@ -82,13 +85,19 @@ def measure_payload(fn: Callable[..., Any], items: Sequence[Any], results: Seque
     except Exception as error:  # noqa: BLE001 -- a user's pickling may raise anything
         errors.append(_words("the function", error))
     try:
-        size, *seconds = _mean(items, kept=False)
-        payload = replace(payload, in_bytes=size, pickle_in=seconds[0], unpickle_in=seconds[1])
+        cost = _mean(items, kept=False)
+        payload = replace(
+            payload,
+            in_bytes=cost.size,
+            in_copied=cost.copied,
+            pickle_in=cost.pickle,
+            unpickle_in=cost.unpickle,
+        )
     except Exception as error:  # noqa: BLE001 -- as above
         errors.append(_words("an argument", error))
     try:
-        size, *seconds = _mean(results, kept=True)
-        payload = replace(payload, out_bytes=size, pickle_out=seconds[0], unpickle_out=seconds[1])
+        cost = _mean(results, kept=True)
+        payload = replace(payload, out_bytes=cost.size, pickle_out=cost.pickle, unpickle_out=cost.unpickle)
     except Exception as error:  # noqa: BLE001 -- as above
         errors.append(_words("a result", error))
     return replace(payload, error=errors[0] if errors else None)
@@ -174,6 +183,7 @@ def _mean(values: Sequence[Any], *, kept: bool) -> _Cost:
         round(statistics.fmean(cost.size for cost in costs)),
         statistics.fmean(cost.pickle for cost in costs),
         statistics.fmean(cost.unpickle for cost in costs),
+        round(statistics.fmean(cost.copied for cost in costs)),
     )
 
 
@@ -184,8 +194,10 @@ def _cost(value: Any, *, kept: bool) -> _Cost:
     # Arrays are views of what arrives; bytes are copied out of it, into fresh memory if those before are kept.
     for part in apart if kept else ():
         copies.copy(memoryview(part))
-    size = cost.size + sum(map(len, apart))
-    return cost._replace(size=size, unpickle=cost.unpickle + copies.copy_seconds())
+    copied = sum(map(len, apart))
+    return cost._replace(
+        size=cost.size + copied, unpickle=cost.unpickle + copies.copy_seconds(), copied=copied
+    )
 
 
 def _without_large(value: Any) -> tuple[Any, list[Any]]:

@@ -1,4 +1,8 @@
-"""The async engine: one event loop, a bounded number of coroutines in flight."""
+"""The async engine: one event loop, a bounded number of coroutines in flight.
+
+It does not stand on `AsyncPool`, whose loop has a thread of its own: to hand each task over to another thread and its
+result back costs more than the loop itself takes for it, and whoever waits for an engine has nothing else to do.
+"""
 
 from __future__ import annotations
 

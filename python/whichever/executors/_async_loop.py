@@ -18,13 +18,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from whichever.errors import PoolBrokenError, TaskTimeoutError
-from whichever.executors._exit import Ending, await_event, go_first
+from whichever._types import AsyncPoolStatistics
+from whichever.errors import TaskTimeoutError
+from whichever.executors._exit import Ending, await_event, broken_by, go_first, refuse_task
 from whichever.executors._future import Future
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
+
+    from whichever.errors import PoolBrokenError
 
 T = TypeVar("T")
 
@@ -48,7 +51,7 @@ class Setup:
 class Job:
     """A task from its submit to its end. `future` and `task` are set by the loop's `LoopThread`."""
 
-    __slots__ = ("args", "begun", "context", "fn", "future", "kwargs", "loop", "task", "timeout")
+    __slots__ = ("args", "begun", "context", "end", "fn", "future", "kwargs", "loop", "task", "timeout")
 
     def __init__(
         self, fn: Callable[..., Any], args: Any, kwargs: Any, context: Context, timeout: float | None
@@ -56,6 +59,7 @@ class Job:
         self.fn, self.args, self.kwargs = fn, args, kwargs
         self.context, self.timeout = context, timeout
         self.begun = False
+        self.end = "cancelled"  # until something else becomes of it: a field of `AsyncPoolStatistics`
         self.task: asyncio.Task[None] | None = None
         self.future: AsyncFuture[Any]
         self.loop: LoopThread
@@ -110,7 +114,9 @@ class LoopThread(Ending):
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._pid = os.getpid()
-        self._lock = threading.Lock()  # of the next six
+        self._lock = threading.Lock()  # of the next eight
+        self._submitted = 0
+        self._ended = {"returned": 0, "raised": 0, "cancelled": 0, "timed_out": 0}
         self._queue: deque[Job] = deque()
         self._running: set[Job] = set()
         self._free = setup.limit
@@ -137,6 +143,7 @@ class LoopThread(Ending):
         with self._lock:
             self._refuse()
             self._queue.append(job)
+            self._submitted += 1
             rings = self._free > 0 and not self._rung
             self._rung |= rings
             if self._thread is None:
@@ -147,14 +154,8 @@ class LoopThread(Ending):
         return future
 
     def _refuse(self) -> None:
-        if self._pid != os.getpid():
-            msg = "the pool belongs to the process that this one was forked from; make a new one"
-            raise RuntimeError(msg)
-        if self._failure is not None:
-            raise _broken(self._failure)
-        if self._closed:
-            msg = "cannot schedule new futures after shutdown"
-            raise RuntimeError(msg)
+        failure = None if self._failure is None else _broken(self._failure)
+        refuse_task(self._pid, failure, closed=self._closed)
 
     def _start(self) -> None:
         self.keep()
@@ -188,12 +189,25 @@ class LoopThread(Ending):
             dropped = tuple(self._queue) if cancel_futures else ()
             if cancel_futures:
                 self._queue.clear()
+                self._ended["cancelled"] += len(dropped)
             loop = self._loop
         for job in dropped:
             _drop(job.future)
             job.future._job = None  # noqa: SLF001 - its other half
         if loop is not None:
             _call(loop, self._start_more)
+
+    def statistics(self) -> AsyncPoolStatistics:
+        """Return what was done and is held."""
+        if self._pid != os.getpid():
+            return AsyncPoolStatistics(0, 0, 0, 0, 0, 0, 0)  # whoever forked had the lock, perhaps
+        with self._lock:
+            return AsyncPoolStatistics(
+                submitted=self._submitted,
+                **self._ended,
+                waiting=len(self._queue),
+                running=len(self._running),
+            )
 
     def join(self) -> None:
         """Wait for the end of the loop.
@@ -289,6 +303,7 @@ class LoopThread(Ending):
         with self._lock:
             self._running.discard(job)
             self._free += 1
+            self._ended["cancelled" if job.future.cancelled() else job.end] += 1
         _drop(job.future)
         job.future._job = None  # noqa: SLF001 - its other half
         self._start_more()
@@ -298,6 +313,7 @@ class LoopThread(Ending):
             self._failure = error
             waiting, running = tuple(self._queue), tuple(self._running)
             self._queue.clear()
+            self._ended["raised"] += len(waiting)
         if not waiting and not running and self._finished is not None and self._finished.done():
             logging.getLogger("whichever").error("%s could not close", self._setup.name, exc_info=error)
         for job in (*waiting, *running):
@@ -319,8 +335,11 @@ async def _carry_out(job: Job) -> None:
     except asyncio.CancelledError:
         Future.cancel(future)
     except BaseException as error:  # noqa: BLE001 - a task may raise anything, and the loop goes on
+        if job.end != "timed_out":
+            job.end = "raised"
         _settle(future, None, error)
     else:
+        job.end = "returned"
         _settle(future, value, None)
     finally:
         del job, future  # an error's traceback holds this frame
@@ -339,6 +358,7 @@ async def _within(seconds: float, job: Job) -> Any:
     except TimeoutError:
         if not scope.expired():
             raise
+        job.end = "timed_out"
         msg = f"the task ran for longer than {seconds:g} s and was cancelled"
         raise TaskTimeoutError(msg) from None
     finally:
@@ -366,9 +386,7 @@ def _call(loop: asyncio.AbstractEventLoop, fn: Callable[[], object]) -> None:
 
 
 def _broken(error: BaseException) -> PoolBrokenError:
-    broken = PoolBrokenError(f"the pool's loop cannot run tasks: {type(error).__name__}: {error}")
-    broken.__cause__ = error
-    return broken
+    return broken_by(error, f"the pool's loop cannot run tasks: {type(error).__name__}: {error}")
 
 
 go_first()  # at exit: coroutines that are awaited there may still need the threads of ``asyncio.to_thread``

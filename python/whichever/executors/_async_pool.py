@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import ParamSpec
 
+    from whichever._types import AsyncPoolStatistics
     from whichever.executors._face import Rules
 
     P = ParamSpec("P")
@@ -115,6 +116,10 @@ class AsyncPool(PoolFace):
         self._loop.close(cancel_futures=cancel_futures)
         if wait:
             self._loop.join()
+
+    def statistics(self) -> AsyncPoolStatistics:
+        """Return what the pool has done and holds."""
+        return self._loop.statistics()
 
     def _end_now(self) -> None:
         self._finalizer.detach()

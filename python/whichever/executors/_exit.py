@@ -1,4 +1,7 @@
-"""What becomes of open pools when the interpreter ends: they are joined, or ended at once after Ctrl-C."""
+"""How pools end: what becomes of those that are open when the interpreter does, and what one that is over says.
+
+Open pools are joined, or ended at once after Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import os
 import sys
 import threading
 from abc import ABC, abstractmethod
+
+from whichever.errors import PoolBrokenError
 
 
 class Ending(ABC):
@@ -48,6 +53,35 @@ def _end_all() -> None:
             interrupted = True
             ending.end_at_exit(interrupted=True)
     _open.clear()
+
+
+def refuse_task(pid: int, failure: PoolBrokenError | None, *, closed: bool) -> None:
+    """Refuse a task that a pool cannot run.
+
+    Args:
+        pid: The process that made the pool.
+        failure: Why it is broken, if it is.
+        closed: Whether it was shut down.
+
+    Raises:
+        RuntimeError: The pool was shut down, or belongs to the process that this one was forked from.
+        PoolBrokenError: It is broken.
+    """
+    if pid != os.getpid():
+        msg = "the pool belongs to the process that this one was forked from; make a new one"
+        raise RuntimeError(msg)
+    if failure is not None:
+        raise failure
+    if closed:
+        msg = "cannot schedule new futures after shutdown"
+        raise RuntimeError(msg)
+
+
+def broken_by(cause: BaseException, reason: str) -> PoolBrokenError:
+    """Make the exception of tasks that a broken pool does not run."""
+    broken = PoolBrokenError(reason)
+    broken.__cause__ = cause
+    return broken
 
 
 SLICE_SECONDS = 0.05

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 WAKE_SECONDS = 0.2
 """How long the caller's thread waits at most before it looks up: a Ctrl-C that arrives just before a blocking call
@@ -37,10 +38,9 @@ class Feed:
         """Say whether the deadline has passed."""
         return self._deadline is not None and time.monotonic() >= self._deadline
 
-    def take(self) -> list[tuple[int, Any]]:
-        """Return the next batch of (index, item); empty when there is none or it is too late."""
-        batch: list[tuple[int, Any]] = []
-        while len(batch) < self._chunksize and not self._ended and not self.late():
+    def __iter__(self) -> Iterator[Any]:
+        """Give the items one by one, each taken when it is asked for, until there is none or it is too late."""
+        while not self._ended and not self.late():
             try:
                 item = next(self._items)
             except StopIteration:
@@ -48,8 +48,12 @@ class Feed:
             except Exception as error:  # noqa: BLE001 - the iterable's own; what was taken before it still runs
                 self._error, self._ended = error, True
             else:
-                batch.append((self._taken, item))
-                self._taken += 1
+                yield item
+
+    def take(self) -> list[tuple[int, Any]]:
+        """Return the next batch of (index, item); empty when there is none or it is too late."""
+        batch = list(enumerate(itertools.islice(self, self._chunksize), self._taken))
+        self._taken += len(batch)
         return batch
 
     def finish(self) -> None:

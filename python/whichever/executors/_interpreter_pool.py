@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from whichever import _core
 from whichever.errors import EngineUnavailableError, PoolBrokenError
 from whichever.executors._boot import search_path
-from whichever.executors._exit import Ending, await_event, go_first
+from whichever.executors._exit import Ending, await_event, broken_by, go_first, refuse_task
 from whichever.executors._face import PoolFace, check_initializer, check_workers
 from whichever.executors._future import Future
 from whichever.executors._imports import running_modules
+from whichever.executors._interpreter_map import Batches
 from whichever.executors._interpreters import InterpretersEngine
+from whichever.executors._mapping import results_of
 from whichever.executors._remote import cargo, guest
 from whichever.executors._remote.contexts import dump_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent import futures
 
-    from whichever.executors._face import Rules
+    from whichever.executors._face import MapPlan, Rules
 
 T = TypeVar("T")
 
@@ -75,13 +77,18 @@ class InterpreterPool(PoolFace):
         letter = None
         if initializer is not None:
             letter = _dump(initializer, tuple(initargs), {}, running_modules())
-        self._staff = _Staff(self._max_workers, thread_name_prefix, letter)
+        self._staff = Staff(self._max_workers, thread_name_prefix, letter)
         self._finalizer = weakref.finalize(self, self._staff.close)
         self._finalizer.atexit = False  # what is open at exit is joined: see `Ending`
 
     def _submit(self, rules: Rules, fn: Callable[..., T], args: Any, kwargs: Any) -> Future[T]:
         del rules  # a task cannot be stopped
         return self._staff.submit(fn, args, kwargs)
+
+    def _results(self, plan: MapPlan[T]) -> Iterator[T]:
+        self._staff.refuse()
+        batches = Batches(self._staff, plan.fn, self._max_workers, plan.chunksize)
+        return results_of(batches, plan, self._max_workers)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the standard one
         """Take no more tasks; the interpreters end when those handed in have.
@@ -118,7 +125,7 @@ class _InterpreterFuture(Future[T]):
         return inner is not None and inner.running() and not self.done()
 
 
-class _Staff(Ending):
+class Staff(Ending):
     """The standard executor, and the pipe that interrupts what its interpreters run.
 
     In each interpreter a thread reads from the pipe. An interpreter cannot end before that thread has, so the pipe is
@@ -129,7 +136,7 @@ class _Staff(Ending):
         self._pid = os.getpid()
         self._workers = workers
         self._lock = threading.Lock()  # of the next four
-        self._open: set[_InterpreterFuture[Any]] = set()
+        self._open: set[Future[Any]] = set()
         self._closed = False
         self._failure: BaseException | None = None
         self._stop_read, self._stop = os.pipe()
@@ -147,17 +154,17 @@ class _Staff(Ending):
             RuntimeError: The pool was shut down, or belongs to the process that this one was forked from.
             PoolBrokenError: The initializer raised.
         """
-        self._refuse()
+        self.refuse()
         future: _InterpreterFuture[T] = _InterpreterFuture()
         by_value = running_modules()
         try:
             letter, context = _dump(fn, args, kwargs, by_value), dump_context(by_value)
         except Exception as error:  # noqa: BLE001 - what an argument raises when pickled
-            error.add_note("what a task takes along to a sub-interpreter is pickled")
+            error.add_note(guest.PICKLED)
             Future.set_exception(future, error)
             return future
         with self._lock:
-            self._refuse()
+            self.refuse()
             try:
                 inner = self._executor.submit(guest.run, letter, context)
             except BrokenExecutor as error:
@@ -167,15 +174,39 @@ class _Staff(Ending):
         inner.add_done_callback(lambda inner: self._land(future, inner))
         return future
 
-    def _refuse(self) -> None:
-        if self._pid != os.getpid():
-            msg = "the pool belongs to the process that this one was forked from; make a new one"
-            raise RuntimeError(msg)
-        if self._failure is not None:
-            raise _broken(self._failure)
-        if self._closed:
-            msg = "cannot schedule new futures after shutdown"
-            raise RuntimeError(msg)
+    def take_in(self, future: Future[Any]) -> None:
+        """Count a task as open that is sent later.
+
+        Raises:
+            RuntimeError: As for `submit`.
+        """
+        with self._lock:
+            self.refuse()
+            self._open.add(future)
+
+    def send(self, *arguments: Any) -> futures.Future[tuple[float, tuple[tuple[int, bytes], ...]]]:
+        """Have an interpreter run a batch; see `guest.run_all`.
+
+        Raises:
+            PoolBrokenError: No interpreter could be made ready.
+        """
+        try:
+            return self._executor.submit(guest.run_all, *arguments)
+        except BrokenExecutor as error:
+            raise _broken(error) from error
+
+    def failed(self, error: BaseException) -> tuple[Any, BaseException]:
+        """Return what tasks raise whose message failed."""
+        return None, _broken(error) if isinstance(error, BrokenExecutor) else error
+
+    def outcome(self, how: int, blob: bytes) -> tuple[Any, BaseException | None]:
+        """Return a task's result, or what it raised."""
+        return _loaded(how, blob)
+
+    def refuse(self) -> None:
+        """Refuse tasks if that is to be; see `submit`."""
+        failure = None if self._failure is None else _broken(self._failure)
+        refuse_task(self._pid, failure, closed=self._closed)
 
     def _land(self, future: _InterpreterFuture[Any], inner: futures.Future[tuple[int, bytes]]) -> None:
         """Settle a future, on whatever thread its task ended."""
@@ -184,16 +215,21 @@ class _Staff(Ending):
                 if Future.cancel(future):
                     future.set_running_or_notify_cancel()
             else:
-                self._settle(future, *_outcome(inner))
+                self.settle(future, *_outcome(inner))
         finally:
             future._inner = None  # noqa: SLF001
-            with self._lock:
-                self._open.discard(future)
-                ended = self._closed and not self._open
-            if ended:
-                self._hang_up()
+            self.let_go((future,))
 
-    def _settle(self, future: Future[Any], value: Any, error: BaseException | None) -> None:
+    def let_go(self, ended: Iterable[Future[Any]]) -> None:
+        """Count tasks as open no more."""
+        with self._lock:
+            self._open.difference_update(ended)
+            is_over = self._closed and not self._open
+        if is_over:
+            self._hang_up()
+
+    def settle(self, future: Future[Any], value: Any, error: BaseException | None) -> None:
+        """Give a future what came of its task."""
         if isinstance(error, PoolBrokenError):
             self._failure = error.__cause__
         with contextlib.suppress(InvalidStateError):  # the pool was ended meanwhile
@@ -256,7 +292,7 @@ class _Staff(Ending):
                 os.write(self._stop, b"k" * self._workers)
             left = tuple(self._open)
         for future in left:
-            self._settle(future, None, _ended())
+            self.settle(future, None, _ended())
         self._over.wait(_KILL_SECONDS)
         self.forget()
 
@@ -279,7 +315,10 @@ def _outcome(inner: futures.Future[tuple[int, bytes]]) -> tuple[Any, BaseExcepti
     error = inner.exception()
     if error is not None:
         return None, _broken(error) if isinstance(error, BrokenExecutor) else error
-    how, blob = inner.result()
+    return _loaded(*inner.result())
+
+
+def _loaded(how: int, blob: bytes) -> tuple[Any, BaseException | None]:
     try:
         if how == guest.RETURNED:
             return cargo.load_result(blob), None
@@ -307,11 +346,9 @@ def _refusal(error: BaseException) -> EngineUnavailableError | None:
 
 
 def _broken(error: BaseException) -> PoolBrokenError:
-    broken = PoolBrokenError(
-        "an interpreter of the pool could not be made ready; correct the cause, make a new pool"
+    return broken_by(
+        error, "an interpreter of the pool could not be made ready; correct the cause, make a new pool"
     )
-    broken.__cause__ = error
-    return broken
 
 
 def _ended() -> PoolBrokenError:

@@ -7,6 +7,7 @@ its future into a queue, which is one call of C; the reader counts there how man
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 import warnings
@@ -28,6 +29,7 @@ T = TypeVar("T")
 _EAGER_TASKS = 100_000  # items that are taken from a collection without waiting for results
 _AHEAD_LEAST = 4  # tasks for each worker that are taken from a generator ahead of their results
 _AHEAD_MOST = 16_384  # tasks: their items and results take memory
+_SOON_SECONDS = 0.005  # items that are taken more often than this are too few: each time workers may run dry
 _SLOW_SECONDS = 0.001  # spent on taking items while a result is there: then that goes first
 
 
@@ -109,6 +111,7 @@ class _Flight(Generic[T]):
         self._most = plan.buffersize or (_EAGER_TASKS if plan.eager else _AHEAD_LEAST * workers)
         self._grows = not (plan.eager or plan.buffersize)
         self._waited = False
+        self._filled = -math.inf  # when items were last taken
 
     def has_more(self) -> bool:
         """Say whether there is a result to come."""
@@ -168,8 +171,8 @@ class _Flight(Generic[T]):
                 self._await_any(None)
         if self._items is None or self._ahead() > self._most // 2:
             return
-        self._grow()
         begun = time.monotonic()
+        self._grow(begun)
         while self._ahead() < self._most:
             arguments = next(self._items, None)
             if arguments is None:
@@ -198,11 +201,11 @@ class _Flight(Generic[T]):
             return len(self._futures)
         return self._open
 
-    def _grow(self) -> None:
-        """Take more ahead if the reader had to wait and yet the workers had run out of tasks: these are short."""
-        if self._grows and self._waited and self._ahead() == 0:
+    def _grow(self, now: float) -> None:
+        """Take more ahead if the reader had to wait and yet is back so soon: these tasks are short."""
+        if self._grows and self._waited and now - self._filled < _SOON_SECONDS:
             self._most = min(self._most * 2, _AHEAD_MOST)
-        self._waited = False
+        self._waited, self._filled = False, now
 
     def _has_result(self) -> bool:
         if not self._plan.ordered:

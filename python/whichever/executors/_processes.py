@@ -83,7 +83,7 @@ class ProcessesEngine(Engine):
         feed = Feed(items, min(chunksize, 1), deadline)  # one by one: the pool batches, and 0 is refused
         orders = Orders(letter, by_value, deadline, _folder(), search_path())
         try:
-            outcomes = list(_outcomes(pool.run_all(errand(orders), _items(feed))))
+            outcomes = list(_outcomes(pool.run_all(errand(orders), iter(feed))))
         except EngineUnavailableError:
             raise  # the function's fault: the workers are as good as before
         except BaseException:
@@ -160,12 +160,6 @@ class _OwnPool(ProcessPool):
                 self.shutdown()
         finally:
             self._dismissal()
-
-
-def _items(feed: Feed) -> Iterator[Any]:
-    while batch := feed.take():
-        for _, item in batch:
-            yield item
 
 
 def _outcomes(pairs: Iterable[tuple[Any, BaseException | None]]) -> Iterator[Outcome]:

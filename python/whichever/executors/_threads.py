@@ -1,46 +1,39 @@
-"""The threads engine: daemon threads that take batches from one queue.
+"""The threads engine: a thread pool of its own, whose tasks can be given up.
 
-They are daemons so that a task that never ends keeps neither Ctrl-C nor the interpreter's exit waiting
-(``concurrent.futures`` joins its threads at exit). The caller is woken once for many tasks, not for each:
-on a build with a GIL every wake would take it from a task.
+A task that never ends keeps neither Ctrl-C nor the interpreter's exit waiting.
 """
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import ctypes
 import threading
 import time
 from enum import Enum
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from whichever.errors import EngineError, EngineUnavailableError
 from whichever.executors._contract import Engine, Outcome
 from whichever.executors._coroutines import refuse_coroutine_function
-from whichever.executors._feed import WAKE_SECONDS, Feed
+from whichever.executors._feed import Feed
+from whichever.executors._thread_pool import ThreadPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-_AHEAD_PER_WORKER = 32  # batches queued for each worker before the caller is woken to queue more
-_JOIN_SECONDS = 0.2  # for abandoned threads to notice; a thread in a native call cannot
-
-
-class _AbandonedError(BaseException):
-    """Raised inside the task of a thread that the engine has given up."""
+_LEAVE_SECONDS = 0.2  # for abandoned threads to notice; a thread in a native call cannot
 
 
 class ThreadsEngine(Engine):
-    """Threads of this process. Context variables of the caller reach the tasks, each in a copy of its own."""
+    """Threads of a `ThreadPool`. Context variables of the caller reach the tasks, each in a copy of its own.
+
+    `chunksize` has no say: nothing is sent.
+    """
 
     name = "threads"
 
     def __init__(self, workers: int, *, modules: Sequence[str] = ()) -> None:
         super().__init__(workers, modules=modules)
-        self._threads: list[threading.Thread] = []
-        self._jobs: SimpleQueue[_Run | None] = SimpleQueue()
+        self._pool: _OwnPool | None = None
 
     @classmethod
     def unavailable(cls, fn: Callable[..., Any] | None = None) -> str | None:
@@ -49,12 +42,14 @@ class ThreadsEngine(Engine):
 
     def open(self) -> None:
         """Start the threads; the system gives each its stack before this returns."""
-        for number in range(self.workers - len(self._threads)):
-            thread = threading.Thread(
-                target=_serve, args=(self._jobs,), name=f"whichever-threads-{number}", daemon=True
-            )
-            thread.start()
-            self._threads.append(thread)
+        if self._pool is not None:
+            return
+        self._pool = _OwnPool(self.workers)
+        try:
+            self._pool.start_all()
+        except BaseException:
+            self.close(kill=True)
+            raise
 
     def run(
         self,
@@ -64,124 +59,111 @@ class ThreadsEngine(Engine):
         chunksize: int = 1,
         deadline: float | None = None,
     ) -> list[Outcome]:
-        """Run the tasks while the caller queues items, a bounded number ahead."""
-        if not self._threads:
+        """Run the tasks while the caller takes items and outcomes, a bounded number ahead."""
+        if self._pool is None:
             msg = "the threads engine is closed; open a new one"
             raise EngineError(msg)
         if reason := self.unavailable(fn):
             raise EngineUnavailableError(reason)
-        feed = Feed(items, chunksize, deadline)
-        run = _Run(fn, deadline)
-        for _ in self._threads:
-            self._jobs.put(run)
+        feed = Feed(items, min(chunksize, 1), deadline)  # one by one: 0 is refused
+        errand = _Errand(fn, deadline)
         try:
-            run.queue_all(feed, self.workers)
+            outcomes = [
+                Outcome(index, *ended)
+                for index, ended in enumerate(self._pool.run_all(errand, iter(feed)))
+                if not isinstance(ended, _Late)
+            ]
         except BaseException:
-            run.abandoned = True
+            errand.abandon()
             self.close(kill=True)
             raise
         feed.finish()
-        return sorted(run.outcomes, key=lambda outcome: outcome.index)
+        return outcomes
 
     def close(self, *, kill: bool = False) -> None:
-        """End the threads; with `kill`, interrupt tasks in Python code and leave native calls behind."""
-        threads, self._threads = self._threads, []
-        if kill:
-            _interrupt(threads)  # before they are told to end: past that, nothing would catch it
-        for _ in threads:
-            self._jobs.put(None)
-        self._jobs = SimpleQueue()
-        end = time.monotonic() + _JOIN_SECONDS
-        for thread in threads:
-            thread.join(max(end - time.monotonic(), 0.0) if kill else None)
+        """End the threads; with `kill`, leave behind those that do not end at once."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.end(kill=kill)
 
 
-class _Marker(Enum):
-    MORE = "wake the caller to queue more"
-    END = "this thread is done with the run"
+class _OwnPool(ThreadPool):
+    """A pool whose threads the interpreter's end does not wait for, and that can be seen to start and to end."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers, "whichever-threads", daemon=True)
+
+    def start_all(self) -> None:
+        """Have all threads start; each could run a task when this returns."""
+        everybody = threading.Barrier(self._max_workers)
+        try:
+            for came in [self.submit(everybody.wait) for _ in range(self._max_workers)]:
+                came.result()
+        except BaseException:
+            everybody.abort()
+            raise
+
+    def run_all(
+        self, errand: _Errand, items: Iterator[Any]
+    ) -> Iterator[tuple[Any, BaseException | None] | _Late]:
+        """Run ``errand(item)`` for all items, taken as they can start; give what it gives, in their order."""
+        return self.map_items(errand, items, star=False, eager=False, ahead=0, ordered=True, timeout=None)
+
+    def end(self, *, kill: bool) -> None:
+        """Let the threads go and wait for them; with `kill`, no longer than they take when they are not busy."""
+        if not kill:
+            self.shutdown()
+            return
+        self._end_now()
+        self._host.join(_LEAVE_SECONDS)
+        self._host.forget()  # they are daemons
 
 
-class _Run:
-    """The tasks of one run in flight; ends with one END marker for each thread."""
+class _Late(Enum):
+    """A task that was to start no more."""
+
+    LATE = "late"
+
+
+class _AbandonedError(BaseException):
+    """Raised inside tasks that the engine gives up."""
+
+
+class _Errand:
+    """What a thread does for an item: run the task, unless it is late, and bring what came of it.
+
+    It knows who is inside a task, so that those can be interrupted, and nobody else.
+    """
 
     def __init__(self, fn: Callable[[Any], Any], deadline: float | None) -> None:
-        self.abandoned = False
-        self.outcomes: list[Outcome] = []
         self._fn = fn
         self._deadline = deadline
-        self._context = contextvars.copy_context()
-        self._batches: SimpleQueue[list[tuple[int, Any]] | _Marker] = SimpleQueue()
-        self._met: SimpleQueue[_Marker] = SimpleQueue()  # each marker, once a thread has met it
-        self._unmet = 0
+        self._inside: set[int] = set()
+        self._is_abandoned = self._is_told = False
 
-    def queue_all(self, feed: Feed, workers: int) -> None:
-        """Queue the items, at most two helpings ahead; returns when every task is done."""
-        helping = _AHEAD_PER_WORKER * workers
-        more = self._queue(feed, helping) and self._queue(feed, helping)
-        while more:
-            self._await_marker()
-            more = self._queue(feed, helping)
-        for _ in range(workers):
-            self._put_marker(_Marker.END)
-        while self._unmet:
-            self._await_marker()
+    def __call__(self, item: object) -> tuple[Any, BaseException | None] | _Late:
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return _Late.LATE
+        thread = threading.get_ident()
+        self._inside.add(thread)
+        try:
+            return self._fn(item), None
+        except BaseException as error:  # noqa: BLE001 - SystemExit of a task ends the task, not the thread
+            trace = error.__traceback__
+            error.__traceback__ = trace and trace.tb_next  # without this frame, which holds the item
+            return None, error
+        finally:
+            self._inside.discard(thread)
+            while self._is_abandoned and not self._is_told:
+                time.sleep(0)  # an interruption that is on its way is to arrive here, and not in the pool
 
-    def _queue(self, feed: Feed, helping: int) -> bool:
-        """Queue up to `helping` batches and a marker behind them; False when the feed has ended."""
-        for _ in range(helping):
-            batch = feed.take()
-            if not batch:
-                return False
-            self._batches.put(batch)
-        self._put_marker(_Marker.MORE)
-        return True
-
-    def _put_marker(self, marker: _Marker) -> None:
-        self._batches.put(marker)
-        self._unmet += 1
-
-    def _await_marker(self) -> None:
-        while True:
-            with contextlib.suppress(Empty):
-                self._met.get(timeout=WAKE_SECONDS)
-                break
-        self._unmet -= 1
-
-    def drain(self) -> None:
-        """Work, in a thread of the engine, up to an end marker."""
-        while not self.abandoned:
-            batch = self._batches.get()
-            if not isinstance(batch, _Marker):
-                self._work(batch)
-                continue
-            self._met.put(batch)
-            if batch is _Marker.END:
-                return
-
-    def _work(self, batch: list[tuple[int, Any]]) -> None:
-        for index, item in batch:
-            if self.abandoned or (self._deadline is not None and time.monotonic() >= self._deadline):
-                return
-            try:
-                outcome = Outcome(index, self._context.copy().run(self._fn, item))
-            except _AbandonedError:
-                raise
-            except BaseException as error:  # noqa: BLE001 - SystemExit of a task ends the task, not the thread
-                outcome = Outcome(index, error=error)
-            self.outcomes.append(outcome)
-
-
-def _serve(jobs: SimpleQueue[_Run | None]) -> None:
-    """Live as a thread of the engine."""
-    with contextlib.suppress(_AbandonedError):
-        while (run := jobs.get()) is not None:
-            run.drain()
-            del run  # or the last run's outcomes would live until the next
-
-
-def _interrupt(threads: list[threading.Thread]) -> None:
-    for thread in threads:
-        if thread.ident is not None and thread.is_alive():
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(thread.ident), ctypes.py_object(_AbandonedError)
-            )
+    def abandon(self) -> None:
+        """Interrupt the tasks that run; what does not run Python code takes no notice until it does."""
+        self._is_abandoned = True
+        try:
+            for thread in tuple(self._inside):
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(thread), ctypes.py_object(_AbandonedError)
+                )
+        finally:
+            self._is_told = True

@@ -26,6 +26,8 @@ const EAGER_TASKS: usize = 100_000;
 const AHEAD_LEAST: usize = 4;
 /// And at most: items and results take memory.
 const AHEAD_MOST: usize = 16_384;
+/// Refills that come sooner after one another are for too few tasks: each costs a wake-up, and the GIL.
+const SOON_NS: u64 = 5_000_000;
 /// Time for taking items while a result is there: then that goes first.
 const SLOW_NS: u64 = 1_000_000;
 /// Items between two looks at the clock.
@@ -56,6 +58,8 @@ struct Source {
     most: usize,
     /// The taker had to wait since the last refill.
     has_waited: bool,
+    /// When that was.
+    refilled_ns: u64,
     /// Whether a result was ever asked for.
     is_read: bool,
 }
@@ -145,8 +149,14 @@ impl ThreadMap {
             (0, false) => (AHEAD_LEAST * crew.most_workers()).max(plan.first).min(AHEAD_MOST),
             (ahead, _) => ahead,
         };
-        let source =
-            Source { items: Some(items.unbind()), next_index: 0, most, has_waited: false, is_read: false };
+        let source = Source {
+            items: Some(items.unbind()),
+            next_index: 0,
+            most,
+            has_waited: false,
+            refilled_ns: 0,
+            is_read: false,
+        };
         let map = Self {
             crew: Arc::clone(crew),
             run: Arc::new(Run::new(plan.ordered)),
@@ -169,8 +179,8 @@ impl ThreadMap {
         if self.ahead() > source.most / 2 {
             return Ok(());
         }
-        self.grow(source);
         let begun_ns = monotonic_ns();
+        self.grow(source, begun_ns);
         let mut room = source.most.saturating_sub(self.ahead());
         let mut taken = 0;
         while room > 0 {
@@ -236,12 +246,12 @@ impl ThreadMap {
         self.plan.ahead == 0 && !self.plan.eager
     }
 
-    /// Take more ahead if the taker had to wait and yet the workers had run out of tasks: these are short.
-    fn grow(&self, source: &mut Source) {
-        if self.finds_out() && source.has_waited && self.ahead() == 0 {
+    /// Take more ahead if the taker had to wait and yet is back so soon: these tasks are short.
+    fn grow(&self, source: &mut Source, now_ns: u64) {
+        if self.finds_out() && source.has_waited && now_ns - source.refilled_ns < SOON_NS {
             source.most = (source.most * 2).min(AHEAD_MOST);
         }
-        source.has_waited = false;
+        (source.has_waited, source.refilled_ns) = (false, now_ns);
     }
 
     fn await_next(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
@@ -252,7 +262,7 @@ impl ThreadMap {
         if !self.run.begin_wait(low) {
             return Ok(());
         }
-        let sleep = |slice, spin: &mut _| self.run.arrival().wait(slice, spin);
+        let sleep = |slice, spin: &mut _| self.run.await_arrival(slice, spin);
         match park(py, Some(&self.crew), self.plan.limit, &sleep) {
             Ok(true) => Ok(()),
             Ok(false) => self.fail(source, PyTimeoutError::new_err(())),

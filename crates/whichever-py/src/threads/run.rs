@@ -3,13 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use whichever_sync::Event;
+use whichever_sync::{Event, Spin, Waited};
 
 use crate::future::Outcome;
 
 /// Set in `Run::begun` once no more tasks are to begin than have.
 const RECALLED: u64 = 1 << 63;
+/// How long the taker is left asleep although there is something to take, while there is enough to do.
+const PATIENCE: Duration = Duration::from_micros(250);
 
 /// See the module.
 pub(super) struct Run {
@@ -37,6 +40,10 @@ struct Inbox {
     ready: usize,
     /// The taker sleeps, or is about to.
     is_awaited: bool,
+    /// It would rather be left asleep for a moment than be woken for one result.
+    is_patient: bool,
+    /// So it is until no more tasks than this are open.
+    few: usize,
     /// It is content when no more tasks than this are open, too.
     low: Option<usize>,
 }
@@ -115,7 +122,7 @@ impl Run {
         self.lock().open += 1;
     }
 
-    /// Keep what the task of this index left. True when somebody waited for it.
+    /// Keep what the task of this index left. True when somebody waits for what is there now.
     ///
     /// An outcome that nobody wants comes back, to be dropped by who may.
     pub(super) fn settle(&self, index: u64, outcome: Outcome) -> Result<bool, Outcome> {
@@ -134,13 +141,14 @@ impl Run {
         } else {
             inbox.results.push_back(Some(outcome));
         }
-        let wakes = inbox.is_awaited && inbox.is_there();
+        let is_waited_for = inbox.is_awaited && inbox.is_there();
+        let wakes = is_waited_for && !inbox.is_left_asleep();
         inbox.is_awaited &= !wakes;
         drop(inbox);
         if wakes {
             self.arrival.set();
         }
-        Ok(wakes)
+        Ok(is_waited_for)
     }
 
     /// The next result, if it is there.
@@ -153,6 +161,8 @@ impl Run {
     }
 
     /// Be woken when the next result is there, or when no more than `low` tasks are open. False when it is so already.
+    ///
+    /// With many tasks open that is not at once: see `await_arrival`.
     pub(super) fn begin_wait(&self, low: Option<usize>) -> bool {
         let mut inbox = self.lock();
         inbox.low = low;
@@ -161,11 +171,31 @@ impl Run {
         }
         self.arrival.clear();
         inbox.is_awaited = true;
+        inbox.is_patient = inbox.open > 1;
+        inbox.few = inbox.open / 2;
         true
     }
 
-    pub(super) fn arrival(&self) -> &Event {
-        &self.arrival
+    /// Sleep, detached, until what `begin_wait` asked for is there, or for so long.
+    ///
+    /// Short tasks would wake the taker for each result, and each time it takes the GIL from them. So it sleeps for a
+    /// moment first whatever comes, while there is enough to do, and finds several.
+    pub(super) fn await_arrival(&self, slice: Option<Duration>, spin: &mut Spin) -> Waited {
+        if self.lock().is_patient {
+            let moment = slice.map_or(PATIENCE, |slice| slice.min(PATIENCE));
+            let waited = self.arrival.wait(Some(moment), &mut Spin::never());
+            let is_over = waited == Waited::TimedOut && slice != Some(moment);
+            if !is_over {
+                return waited;
+            }
+            let mut inbox = self.lock();
+            inbox.is_patient = false;
+            if inbox.is_there() {
+                inbox.is_awaited = false;
+                return Waited::Ready;
+            }
+        }
+        self.arrival.wait(slice, spin)
     }
 
     /// Tasks that have not ended, and tasks whose results were not taken.
@@ -187,5 +217,9 @@ impl Inbox {
 
     fn is_there(&self) -> bool {
         self.has_next() || self.low.is_some_and(|low| self.open <= low)
+    }
+
+    fn is_left_asleep(&self) -> bool {
+        self.is_patient && self.open > self.few
     }
 }
