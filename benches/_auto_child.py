@@ -30,8 +30,6 @@ MARK = "\nmeasured: "
 """Stands before the answer, after whatever tasks printed."""
 CHECKED = 16
 """About so many results of each run are looked at: all of them would fill the memory where they are large."""
-SAMPLE_SHARE = 1 / 3
-"""How much of the wanted time the sizing runs."""
 WAITS_BELOW = 0.85
 """Tasks that are on a core for less of their time than this wait."""
 
@@ -68,17 +66,24 @@ class Sampler:
                 raise ValueError(msg)
 
 
-def size(workload: Workload, seconds: float) -> dict[str, Any]:
-    """Find out how many items a plain loop does in `seconds`, and whether its tasks wait."""
+def size(workload: Workload, seconds: float, *, share: float = 1 / 3, least: int = 2) -> dict[str, Any]:
+    """Find out how many items a plain loop does in `seconds`, and whether its tasks wait.
+
+    Args:
+        workload: What to run.
+        seconds: The time that the items should take.
+        share: How much of it to run for finding out.
+        least: The smallest number of items to answer.
+    """
     with workload.make() as (fn, items):
         done, begin, cpu = 0, time.perf_counter(), _cpu()
         for _ in in_turn(fn, cycle(items)):
             done += 1
             passed = time.perf_counter() - begin
-            if done >= 2 and passed >= seconds * SAMPLE_SHARE:
+            if done >= least and passed >= seconds * share:
                 break
         busy = (_cpu() - cpu) / passed
-    return {"count": max(2, round(done * seconds / passed)), "waits": busy < WAITS_BELOW}
+    return {"count": max(least, round(done * seconds / passed)), "waits": busy < WAITS_BELOW}
 
 
 def measure(workload: Workload, contender: str, count: int, limit: float) -> dict[str, Any]:

@@ -14,10 +14,7 @@ writes benches/results/auto.json after each workload. Without --full: a small ch
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import json
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,32 +22,22 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benches._auto_child import MARK
+from benches._auto_choice import CannotError, chosen, quiet, why
 from benches._auto_contenders import contenders
 from benches._auto_summary import CLOSE, FAR, line, summary
 from benches._children import run_in_group
 from benches._result import RESULTS, ROOT, write_result
-from workloads.registry import Workload, workloads
 
 import whichever
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from workloads.registry import Workload
 
 CHILD = ROOT / "benches" / "_auto_child.py"
 CUT = 10
 """A run is cut when it takes so many times as long as a plain loop should."""
 PREPARE_S = 90.0
 """Data and servers of a workload are ready within this."""
-QUICK = (
-    "time_sleep", "busy_loop", "sleepers_beside_busy", "tiny_tasks", "short_tasks", "uneven_tasks", "urllib_50ms",
-    "urllib_json", "asyncio_sleep", "asyncio_compute", "zlib_compress", "large_objects_out", "numpy_big_result",
-    "small_files", "child_waits", "closure_list",
-)  # fmt: skip
-"""Every kind once: waits, computes, both; tiny to uneven; with and without the GIL; large; hazardous."""
-
-
-class CannotError(Exception):
-    """A contender does not run a workload; the text says why."""
 
 
 class Bench:
@@ -81,19 +68,19 @@ class Bench:
         Raises:
             CannotError: Nobody can run it.
         """
-        with self._quiet():
+        with quiet(self._lock):
             record = self.records.get(workload.name) or self._sized(workload)
         self.records[workload.name] = record
         entered = contenders(workload, waits=record["waits"])
-        record["cannot"] |= {name: why for name, why in entered.items() if why is not None}
+        record["cannot"] |= {name: reason for name, reason in entered.items() if reason is not None}
         able = [name for name in entered if name not in record["cannot"] and self._is_due(name)]
         shift %= max(1, len(able))
         for name in able[shift:] + able[:shift]:
             try:
-                with self._quiet():
+                with quiet(self._lock):
                     outcome = self._one(workload.name, name, record["count"])
-            except CannotError as why:
-                record["cannot"][name] = str(why)
+            except CannotError as reason:
+                record["cannot"][name] = str(reason)
                 record["runs"].pop(name, None)
             else:
                 record["runs"].setdefault(name, []).append(outcome)
@@ -123,42 +110,7 @@ class Bench:
             return found
         if ending.code is None or "Timeout (" in ending.said:
             return {"seconds": limit, "over": True}
-        raise CannotError(_why(ending.said) or f"exit code {ending.code}")
-
-    @contextlib.contextmanager
-    def _quiet(self) -> Iterator[None]:
-        if self._lock is None:
-            yield
-            return
-        with self._lock.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
-
-def _why(said: str) -> str:
-    """Find the line of an exception in what a program said."""
-    lines = [
-        text for text in said.splitlines() if re.match(r"[\w.]+(Error|Exception|Interrupt|Died)\b", text)
-    ]
-    return (lines or said.split("\n")[-1:])[-1][:200]
-
-
-def chosen(options: argparse.Namespace) -> list[Workload]:
-    """Name the workloads to run, saying which cannot."""
-    only = options.only.split(",") if options.only else None
-    found = []
-    for workload in workloads().values():
-        if only is not None:
-            wanted = workload.name in only
-        elif options.tag:
-            wanted = options.tag in workload.tags
-        else:
-            wanted = options.full or workload.name in QUICK
-        if wanted and (missing := workload.missing()):
-            print(f"{workload.name}: left out, {', '.join(missing)} is not installed", flush=True)
-        elif wanted:
-            found.append(workload)
-    return found
+        raise CannotError(why(ending))
 
 
 def report(found: dict[str, Any]) -> None:
@@ -204,8 +156,8 @@ def main() -> None:
         for workload in running:
             try:
                 bench.turn(workload, turn)
-            except CannotError as why:
-                print(f"{workload.name}: left out, {why}", flush=True)
+            except CannotError as reason:
+                print(f"{workload.name}: left out, {reason}", flush=True)
                 continue
             print(f"{turn} {line(workload.name, bench.records[workload.name])}", flush=True)
             result = summary(bench.records) | {"records": bench.records}
