@@ -112,10 +112,10 @@ def _run_auto(fn: Callable[[Any], Any], items: list[Any], take: Take) -> dict[st
     # Nothing is remembered of earlier runs: this is a user's first one.
     with whichever.Pool(remember=False) as pool:
         take(pool.map(fn, items))
-        verdict = pool.verdict
-        history = [str(step) for step in pool.history()]
-    chosen = None if verdict is None else f"{verdict.engine}:{verdict.workers}"
-    return {"chosen": chosen, "history": history}
+        steps = pool.history()
+    # What it did last; a map that ends before there is anything to decide has run in the caller's thread.
+    chosen = f"{steps[-1].engine}:{steps[-1].workers}" if steps else "serial"
+    return {"chosen": chosen, "history": [str(step) for step in steps]}
 
 
 def in_turn(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
