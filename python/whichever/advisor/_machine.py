@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import statistics
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichever import _core
-from whichever.advisor import _cache, _calibrate
+from whichever.advisor import _cache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,6 +125,11 @@ def _record_line(record: TrackRecord | None) -> str:
     )
 
 
+def has_gil() -> bool:
+    """Say whether this interpreter runs one thread of Python at a time."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
 def facts() -> dict[str, Any]:
     """Name what the costs belong to: processor, cores, kernel, interpreter, versions."""
     return {
@@ -135,7 +141,7 @@ def facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "build": " ".join(platform.python_build()),
         "executable": sys.executable,
-        "gil": _calibrate.gil_enabled(),
+        "gil": has_gil(),
         "whichever": _core.__version__,
     }
 
@@ -151,6 +157,8 @@ def machine(*, recalibrate: bool = False) -> Machine:
     with _calibrating:
         cached = None if recalibrate else _read(name)
         if cached is None:
+            from whichever.advisor import _calibrate  # noqa: PLC0415 - it loads every engine
+
             cached = {
                 "form": _FORM,
                 "facts": known,
@@ -161,6 +169,16 @@ def machine(*, recalibrate: bool = False) -> Machine:
             _fresh[name] = cached
     costs = cached["costs"] | {"switch_interval": sys.getswitchinterval()}
     return Machine(facts=known, costs=costs, record=track_record(), calibrated=cached["calibrated"])
+
+
+def known_costs() -> dict[str, Any]:
+    """Give this machine's costs if they were measured, else what machines cost typically. Takes no time."""
+    cached = _read(_file_name(facts()))
+    if cached is not None:
+        return {**cached["costs"], "switch_interval": sys.getswitchinterval()}
+    cores = float(_core.usable_cores()["cores"])
+    costs: dict[str, Any] = json.loads(_core.typical_costs(cores, has_gil(), sys.getswitchinterval()))
+    return costs
 
 
 _calibrating = threading.Lock()
