@@ -105,6 +105,7 @@ def grown(plan: Plan, spec: str, log: Path) -> list[str]:
 
 
 def main() -> None:
+    """Run the program that the command line names."""
     seed, number, folder, spec = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
     os.environ[random_nested.POOL_VARIABLE] = spec
     faulthandler.dump_traceback_later(HANGS_S, exit=True)

@@ -99,8 +99,8 @@ class Plan:
 
     def shown(self) -> str:
         """Describe it, without the weights of all its tasks."""
-        return "\n".join([f"{self.number}: {self.pool}, leave {self.leave}, interrupt {self.interrupt}, "
-                          f"thrice {self.thrice}", *(f"    {_shown(act)}" for act in self.acts)])  # fmt: skip
+        head = f"{self.number}: {self.pool}, leave {self.leave}, interrupt {self.interrupt}, thrice {self.thrice}"
+        return "\n".join((head, *(f"    {_shown(act)}" for act in self.acts)))
 
 
 def _shown(act: Act) -> str:

@@ -145,14 +145,14 @@ def raising(item: Item) -> int:
     begin(item)
     time.sleep(item.weight)
     if item.value % 9 == 4:
-        kinds: tuple[Callable[[], BaseException], ...] = (
-            lambda: ValueError("no", item.value),
-            lambda: KeyError(item.value),
-            lambda: OddError("odd", item.value),
-            lambda: ArithmeticError(),
-            lambda: SystemExit(3),
+        errors = (
+            ValueError("no"),
+            KeyError(item.value),
+            OddError("odd", item.value),
+            ArithmeticError(),
+            SystemExit(3),
         )
-        raise kinds[item.value // 9 % len(kinds)]()
+        raise errors[item.value // 9 % len(errors)]
     return item.value
 
 
