@@ -29,7 +29,9 @@ def test_random_programs_give_what_plain_map_gives():
 def _is_plain(plan):
     """Say whether a program reads maps over lists, each whole and in order."""
     return (plan.leave, plan.interrupt, plan.thrice) == ("with", None, False) and all(
-        (act.what, act.source, act.read, act.options) == ("map", "list", "all", {}) and act.kind == "busy"
+        (act.what, act.source, act.read, act.options) == ("map", "list", "all", {})
+        and act.kind == "busy"
+        and sum(act.weights) < 0.5
         for act in plan.acts
     )
 
