@@ -171,6 +171,9 @@ class Pool(PoolFace):
 
 
 def _check_engines(engine: str, engines: Collection[EngineName] | None) -> tuple[EngineName, ...]:
+    if isinstance(engine, int):
+        msg = f"the first argument is the engine: for {engine} workers at most, write Pool(workers={engine})"
+        raise TypeError(msg)
     for name in (*(engines or ()), *(() if engine == "auto" else (engine,))):
         if name not in ENGINE_NAMES:
             msg = f"unknown engine {name!r}: there are auto, {', '.join(ENGINE_NAMES)}"
