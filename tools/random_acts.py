@@ -10,6 +10,7 @@ import inspect
 import itertools
 import threading
 import time
+import traceback
 from collections import Counter, deque
 from concurrent import futures
 from dataclasses import dataclass, field, replace
@@ -87,6 +88,12 @@ def outcome(fn: Callable[..., Any], arguments: tuple[Any, ...]) -> Outcome:
         return "raised", random_tasks.shape(error)
 
 
+def place_of(error: BaseException | None) -> str:
+    """Say where an error was raised, for who has to find out why."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:] if error is not None else []
+    return "".join(f", {frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
+
+
 # A map
 
 
@@ -99,7 +106,7 @@ def do_map(pool: Any, act: Act, log: str) -> Told:
     plain = zip(*columns(act, items_of(act, "")), strict=False)
     expected = [outcome(KINDS[act.kind]().fn, arguments) for arguments in plain]
     got, end = _read(pool, act, function.fn, sources(act, items))
-    told = Told(_judged(act, expected, got, end))
+    told = Told([text + place_of(end) for text in _judged(act, expected, got, end)])
     used = {item.key for item in items}
     taken = {items[n].key for n in range(len(got))} if (act.options or {}).get("ordered", True) else set()
     told.once = set(used) if end is None and len(got) == len(expected) == len(items) else taken
@@ -247,6 +254,7 @@ def do_submits(pool: Any, act: Act, log: str) -> Told:
 
 
 def _judge_future(told: Told, future: Any, key: str, expected: Outcome, *, may_cancel: bool) -> None:
+    raised_at = ""
     try:
         got: Outcome = ("returned", random_tasks.shape(future.result(LONG_TIMEOUT_S)))
     except futures.CancelledError:
@@ -258,10 +266,10 @@ def _judge_future(told: Told, future: Any, key: str, expected: Outcome, *, may_c
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is judged
-        got = ("raised", random_tasks.shape(error))
+        got, raised_at = ("raised", random_tasks.shape(error)), place_of(error)
     told.once.add(key)
     if got != expected:
-        told.wrong.append(f"task {key}: {str(got)[:200]} instead of {str(expected)[:200]}")
+        told.wrong.append(f"task {key}: {str(got)[:200]}{raised_at} instead of {str(expected)[:200]}")
 
 
 def _within(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
