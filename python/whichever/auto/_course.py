@@ -359,7 +359,7 @@ class Course(Generic[T]):
             elif self._looks_here and self._is_running:
                 self._help()
             leg = self._legs[-1] if self._legs else self._last
-            if leg.engine == "threads" and leg.pool is self._home.stable.threads():
+            if leg.engine == "threads" and leg.pool is self._home.stable.growing():
                 self._home.grow(leg.pool)
             return True
         finally:

@@ -175,7 +175,8 @@ class Home:
             self._lock.release()
         for course in watched:
             course.on_wait()
-        if tasks and not self.grow(self.stable.threads()):
+        growing = self.stable.growing()
+        if tasks and not (growing is not None and self.grow(growing)):
             with self._lock:
                 self._watches_tasks = False
                 if not self._watched:
