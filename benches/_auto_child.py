@@ -31,7 +31,7 @@ MARK = "\nmeasured: "
 CHECKED = 16
 """About so many results of each run are looked at: all of them would fill the memory where they are large."""
 WAITS_BELOW = 0.85
-"""Tasks that are on a core for less of their time than this wait."""
+"""Tasks that are on a core, or in the queue for one, for less of their time than this wait."""
 
 
 class Sampler:
@@ -66,24 +66,24 @@ class Sampler:
                 raise ValueError(msg)
 
 
-def size(workload: Workload, seconds: float, *, share: float = 1 / 3, least: int = 2) -> dict[str, Any]:
+def size(workload: Workload, seconds: float, *, part: float = 1 / 3, least: int = 2) -> dict[str, Any]:
     """Find out how many items a plain loop does in `seconds`, and whether its tasks wait.
 
     Args:
         workload: What to run.
         seconds: The time that the items should take.
-        share: How much of it to run for finding out.
+        part: How much of it to run for finding out.
         least: The smallest number of items to answer.
     """
     with workload.make() as (fn, items):
-        done, begin, cpu = 0, time.perf_counter(), _cpu()
+        done, begin, busy = 0, time.perf_counter(), _busy()
         for _ in in_turn(fn, cycle(items)):
             done += 1
             passed = time.perf_counter() - begin
-            if done >= least and passed >= seconds * share:
+            if done >= least and passed >= seconds * part:
                 break
-        busy = (_cpu() - cpu) / passed
-    return {"count": max(least, round(done * seconds / passed)), "waits": busy < WAITS_BELOW}
+        share = (_busy() - busy) / passed
+    return {"count": max(least, round(done * seconds / passed)), "waits": share < WAITS_BELOW}
 
 
 def measure(workload: Workload, contender: str, count: int, limit: float) -> dict[str, Any]:
@@ -105,10 +105,11 @@ def measure(workload: Workload, contender: str, count: int, limit: float) -> dic
     return {"seconds": passed} | told
 
 
-def _cpu() -> float:
-    """Give the CPU seconds of this process and of the children that it has waited for."""
+def _busy() -> float:
+    """Give the seconds in which this process, or a child that it has waited for, had a core or wanted one."""
     uses = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(use.ru_utime + use.ru_stime for use in uses)
+    queued_ns = int(Path("/proc/self/schedstat").read_text().split()[1])
+    return sum(use.ru_utime + use.ru_stime for use in uses) + queued_ns / 1e9
 
 
 def _spare_the_machine() -> None:

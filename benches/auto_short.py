@@ -167,7 +167,7 @@ def answer(words: list[str]) -> Found:
     """Do one measurement in this process."""
     kind, *rest = words
     if kind == "size":
-        return size(workloads()[rest[0]], SHORT_S, share=1.0, least=1)
+        return size(workloads()[rest[0]], SHORT_S, part=1.0, least=1)
     if kind == "short":
         return short(rest[0], rest[1], int(rest[2]))
     return phases(rest[0], rest[1])
