@@ -104,7 +104,8 @@ def test_a_run_has_every_contender_that_keeps_what_the_program_means(tmp_path):
     found = bench("auto.py", tmp_path, "--seconds", "0.2")
     runs = {name: set(kept["runs"]) for name, kept in found["records"].items()}
     assert {"auto", "serial", "threads:128", "processes:4", "ThreadPoolExecutor"} <= runs["time_sleep"]
-    assert {"auto", "serial", "threads:2", "ThreadPoolExecutor"} == runs["closure_list"] - {"async:32"}
+    assert {"auto", "serial", "threads:2", "ThreadPoolExecutor"} <= runs["closure_list"]
+    assert not any(name.startswith(("processes", "Process", "joblib")) for name in runs["closure_list"])
     assert (
         found["records"]["closure_list"]["cannot"]["ProcessPoolExecutor"]
         == "it would change what the program means"
