@@ -7,6 +7,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RIVALS ?= .venv-rivals
+LIBRARIES ?= .venv-libraries
 EXTRAS ?= dev
 ARGS ?=
 # How long each of the stress runs takes.
@@ -17,7 +18,7 @@ SAY := tools/quietly
 RUST := Cargo.toml Cargo.lock $(shell find crates -type f)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 STUBTEST := --allowlist tools/stubtest-allowlist.txt --ignore-unused-allowlist
-BENCHES := $(filter-out benches/process_pool.py benches/queues.py,$(wildcard benches/[!_]*.py))
+BENCHES := $(filter-out benches/auto.py benches/auto_short.py benches/process_pool.py benches/queues.py,$(wildcard benches/[!_]*.py))
 
 # One interpreter for every cargo command, or PyO3 is built again at each change between them.
 export PYO3_PYTHON := $(abspath $(BIN))/python
@@ -28,8 +29,8 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # A target each, so that `make -k lint` names all that fail and `make lint-mypy` runs one.
 GATES := fmt clippy ruff format mypy stubtest layers sizes house tables
 
-.PHONY: help build demo test test-rust test-loom test-python test-all lint bench bench-rivals conformance soak stress
-.PHONY: tables pythons clean
+.PHONY: help build demo test test-rust test-loom test-python test-all lint bench bench-auto bench-rivals conformance
+.PHONY: soak stress random-programs tables pythons clean
 .PHONY: $(addprefix lint-,$(GATES))
 .DELETE_ON_ERROR:
 
@@ -38,10 +39,12 @@ help:
 	@echo 'make test      every test, with $(PYTHON)'
 	@echo 'make lint      every gate: fmt, clippy, ruff, mypy, stubtest, import layers, sizes, tables'
 	@echo 'make bench     accuracy, regret and price into benches/results, and the tables made of them'
+	@echo 'make bench-auto  Pool() beside every engine and the usual pools on all workloads; hours; ARGS= for a look'
 	@echo 'make bench-rivals  the process pool and the queue beside their rivals, which go into $(RIVALS); ARGS=--quick for a look'
 	@echo 'make conformance   CPython'"'"'s own tests of pools, futures and queues, under every CPython that has them'
 	@echo 'make soak      the process pool hard and long: killed workers, 10 000 pools, ten million tasks'
 	@echo 'make stress    queues and pools at random, ten minutes together: timeouts, cancellations, closings, kills; SECONDS=30 each'
+	@echo 'make random-programs  a thousand random programs on Pool(), each against plain map; ARGS="--only N" for one'
 	@echo 'make pythons   fetch CPython $(VERSIONS) into .pythons, for make test-all'
 	@echo 'make test-all  build and test on every CPython found'
 	@echo 'make clean     remove what the above made (fetched interpreters stay)'
@@ -124,6 +127,14 @@ bench-rivals:
 	@$(RIVALS)/bin/python benches/queues.py $(filter --quick,$(ARGS))
 	@$(MAKE) --no-print-directory tables
 
+# The libraries of all workloads, joblib among them, have an environment and a target folder of their own, too.
+bench-auto: ARGS = --full --repeats 3
+bench-auto:
+	@$(MAKE) --no-print-directory build VENV=$(LIBRARIES) EXTRAS=dev,workloads CARGO_TARGET_DIR=target/libraries
+	@$(LIBRARIES)/bin/python benches/auto.py $(ARGS)
+	@$(LIBRARIES)/bin/python benches/auto_short.py $(filter --full,$(ARGS))
+	@$(MAKE) --no-print-directory tables
+
 conformance: build
 	@$(BIN)/python tools/conformance.py --every-python $(ARGS)
 	@$(BIN)/python tools/conformance.py --every-python --threads $(ARGS)
@@ -137,6 +148,9 @@ soak: build
 stress: build
 	@$(BIN)/python tools/stress_queue.py --seconds $(SECONDS)
 	@$(BIN)/python tools/stress_pools.py --seconds $(SECONDS)
+
+random-programs: build
+	@$(BIN)/python tools/random_programs.py --count 1000 $(ARGS)
 
 tables: build
 	@$(BIN)/python tools/tables.py

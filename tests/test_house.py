@@ -272,7 +272,8 @@ def test_without_nextest_the_rust_tests_still_run():
 def test_help_names_every_target_for_people():
     shown = make_dry("help")
     for target in (
-        "demo", "test", "lint", "bench", "bench-rivals", "conformance", "soak", "pythons", "test-all", "clean",
+        "demo", "test", "lint", "bench", "bench-auto", "bench-rivals", "conformance", "soak", "random-programs",
+        "pythons", "test-all", "clean",
     ):  # fmt: skip
         assert f"make {target} " in shown
 

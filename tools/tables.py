@@ -95,6 +95,74 @@ def percent(share: float) -> str:
     return f"{share * 100:.3g} %"
 
 
+def auto_targets(results: dict[str, Any]) -> str:
+    """Set what the automatic pool promises beside what was measured."""
+    worst = results["worst"]
+    rows = [
+        ("within 1.10x of the best fixed engine", percent(results["within_close"]), "95 % or more"),
+        ("the worst workload", "none ran" if worst is None else f"{worst:.2f}x", "1.3x at most"),
+        ("all workloads, seconds", cell(results["auto_total_s"]), ""),
+        ("the best fixed engine of each, seconds", cell(results["best_total_s"]), ""),
+        ("plain loops, seconds", cell(results["serial_total_s"]), ""),
+    ]
+    counted = f"`whichever.Pool()` on {results['workloads']} workloads"
+    return markdown_table([{counted: name, "measured": shown, "aim": aim} for name, shown, aim in rows])
+
+
+def auto_rivals(results: dict[str, Any]) -> str:
+    """Set the automatic pool's time beside each rival's, on the workloads that the rival can run."""
+    return markdown_table(
+        [
+            {
+                "with default arguments": row["rival"],
+                "workloads": row["workloads"],
+                "its seconds": row["rival_s"],
+                "`whichever.Pool()`": row["auto_s"],
+                "times as long": None if row["times_as_long"] is None else f"{row['times_as_long']:.2f}",
+                "2x slower or worse": row["loses_by_2x_or_more"],
+                "2x faster or better": row["auto_loses_by_2x_or_more"],
+                "cannot run": row["cannot"],
+            }
+            for row in results["rivals"]
+        ]
+    )
+
+
+def auto_worst(results: dict[str, Any]) -> str:
+    """List the workloads on which a fixed engine beat the automatic pool by most."""
+    return markdown_table(
+        [
+            {
+                "workload": row["workload"],
+                "auto": row["auto_s"],
+                "it chose": row["auto_chose"],
+                "best fixed": row["best_s"],
+                "which is": row["best"],
+                "times": "cannot" if row["over_best"] is None else f"{row['over_best']:.2f}x",
+            }
+            for row in results["worst_ten"]
+        ]
+    )
+
+
+def auto_short(results: dict[str, Any]) -> str:
+    """Show short jobs beside a plain loop, and two phases beside who switches by hand."""
+    short = {
+        "what": f"0.2 s of work, {results['workloads']} workloads",
+        "measured": f"{results['kept']} kept, the latest {results['latest_s'] * 1e3:.0f} ms later than a plain loop",
+        "aim": "10 ms or 5 % later at most",
+    }
+    phases = [
+        {
+            "what": row["phases"],
+            "measured": f"{row['times']:.2f}x of switching by hand",
+            "aim": f"{row['aim']}x at most",
+        }
+        for row in results["phases"]
+    ]
+    return markdown_table([short, *phases])
+
+
 def pool_targets(results: dict[str, Any]) -> str:
     """Set what the process pool promises against its rivals beside what was measured."""
     return markdown_table(
@@ -147,6 +215,10 @@ def pool_tests_failed(results: dict[str, Any]) -> str:
 
 
 RENDERERS: dict[str, Callable[[Any], str]] = {
+    "auto": auto_targets,
+    "auto.rivals": auto_rivals,
+    "auto.worst": auto_worst,
+    "auto_short": auto_short,
     "conformance_process_pool.failures": pool_tests_failed,
     "process_pool": pool_targets,
     "process_pool.calls": pool_figures(

@@ -3,10 +3,12 @@
 import gc
 import itertools
 import time
+import weakref
 from concurrent import futures
 
 import face_tasks as tasks
 import pytest
+from waiting import eventually
 
 
 class Counted:
@@ -246,3 +248,23 @@ def test_submitting_while_a_map_is_read(pool, task):
 def test_progress_passes_the_results_on(pool, task, capsys):
     assert list(pool.map(task(tasks.square), range(5), progress=True)) == [0, 1, 4, 9, 16]
     assert capsys.readouterr().err == ""  # nobody looks: it is no terminal
+
+
+class Looping:
+    """Makes items, and keeps the results of a map over them: a cycle."""
+
+    def __init__(self):
+        self.results = iter(())
+
+    def items(self):
+        yield from range(1000)
+
+
+def test_a_map_that_is_dropped_with_what_its_items_come_from_is_collected(make_pool, task):
+    pool, looping = make_pool(), Looping()
+    looping.results = pool.map(task(tasks.square), looping.items())
+    assert next(looping.results) == 0
+    watched = weakref.ref(looping)
+    del looping
+    pool.shutdown()
+    assert eventually(lambda: gc.collect() >= 0 and watched() is None)

@@ -140,7 +140,7 @@ ENTRIES = (
         room="hazards",
         textbook="processes",
         known="appends to a list it closes over",
-        plausible=lambda _, result: 1 <= result <= 100,
+        plausible=lambda _, result: result >= 1,
         tags=frozenset({"state"}),
         breaks=_ELSEWHERE,
     ),

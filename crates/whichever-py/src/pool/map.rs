@@ -14,6 +14,7 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PyRuntimeWarning, Py
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
 use whichever_pool::wire::INLINE_BYTES;
 use whichever_pool::{Batch, Ended, Task};
 use whichever_sys::monotonic_ns;
@@ -574,6 +575,19 @@ impl MapIterator {
         let handed_in = self.refill(py, &mut source);
         source.is_left = false;
         handed_in
+    }
+
+    /// Let the garbage collector see the items that are to come and whom to ask for help: either may lead back here.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Some(rescue) = &self.plan.rescue {
+            visit.call(rescue)?;
+        }
+        // Locked by a thread that advances it: then it is alive.
+        let Ok(source) = self.source.try_lock() else { return Ok(()) };
+        if let Some(items) = &source.items {
+            visit.call(items)?;
+        }
+        source.loaded.as_slice().iter().try_for_each(|value| visit.call(value))
     }
 
     /// Take no more items; those that were are run, and nobody will read what they give.

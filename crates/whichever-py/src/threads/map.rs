@@ -11,6 +11,7 @@ use pyo3::exceptions::{PyRuntimeWarning, PyTimeoutError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
 use whichever_sys::monotonic_ns;
 
 use super::crew::Crew;
@@ -99,6 +100,14 @@ impl ThreadMap {
                 None => self.await_next(py, &mut source)?,
             }
         }
+    }
+
+    /// Let the garbage collector see what is run, and the items that are to come: either may lead back here.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.plan.function)?;
+        // Locked by a thread that advances it: then it is alive.
+        let Ok(source) = self.source.try_lock() else { return Ok(()) };
+        source.items.as_ref().map_or(Ok(()), |items| visit.call(items))
     }
 
     /// Take back the items behind the last whose task has begun, and take no more: their tasks never run.
