@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from whichever import _core
 from whichever.advisor import _cache, _calibrate
+from whichever.executors._cores_left import cores_left
+from whichever.executors._remote.sharers import sharers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -160,7 +162,17 @@ def machine(*, recalibrate: bool = False) -> Machine:
             _cache.save(name, cached)
             _fresh[name] = cached
     costs = cached["costs"] | {"switch_interval": sys.getswitchinterval()}
+    if sharers() > 1:
+        costs |= _shared(costs, cores_left())
     return Machine(facts=known, costs=costs, record=track_record(), calibrated=cached["calibrated"])
+
+
+def _shared(costs: Mapping[str, Any], left: int) -> dict[str, float]:
+    """Return the costs that are others inside a worker of a pool, which may count on its share of the cores only."""
+    cores = min(costs["cores"], float(left))
+    part = (cores - 1.0) / (costs["cores"] - 1.0) if costs["cores"] > 1.0 else 0.0
+    gained = {name: 1.0 + (costs[name] - 1.0) * part for name in ("parallel", "parallel_memory")}
+    return {"cores": cores, **gained}
 
 
 _calibrating = threading.Lock()

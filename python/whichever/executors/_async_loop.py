@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from whichever.errors import PoolBrokenError, TaskTimeoutError
 from whichever.executors._exit import Ending, await_event, go_first
 from whichever.executors._future import Future
+from whichever.executors._remote.sharers import enter_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,7 @@ _CLEAN_UP_SECONDS = (
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a pool was made with; see `AsyncPool`."""
+    """What a pool was made with, see `AsyncPool`; and how many coroutines and workers around share the cores."""
 
     limit: int
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
@@ -43,6 +44,7 @@ class Setup:
     initargs: tuple[Any, ...]
     daemon: bool
     name: str
+    sharers: int
 
 
 class Job:
@@ -236,6 +238,7 @@ class LoopThread(Ending):
     # On the loop's thread
 
     def _live(self) -> None:
+        enter_thread(self._setup.sharers)
         try:
             with asyncio.Runner(loop_factory=self._setup.loop_factory) as runner:
                 try:

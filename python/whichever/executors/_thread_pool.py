@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from whichever import _core
 from whichever._types import ThreadPoolStatistics
 from whichever.errors import PoolBrokenError
+from whichever.executors._cores_left import share_of
 from whichever.executors._exit import SLICE_SECONDS, Ending
 from whichever.executors._face import PoolFace, check_initializer, check_workers
 from whichever.executors._future import Future, new_future
+from whichever.executors._remote.sharers import enter_thread, sharers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,6 +46,7 @@ class ThreadPool(_core.ThreadPoolCore, PoolFace):
 
     Args:
         max_workers: Most threads at a time; None for the cores and four more, at most 32, as the standard executor.
+            Inside a worker of another pool, only its share of the cores counts.
         thread_name_prefix: What the threads are called, with a number behind it.
         initializer: Called in each thread before its first task. When it raises, the pool is broken.
         initargs: Its arguments.
@@ -72,6 +75,7 @@ class ThreadPool(_core.ThreadPoolCore, PoolFace):
         super().__init__(workers)
         prefix = thread_name_prefix or f"{type(self).__name__}-{next(_numbers)}"
         self._host = _Host(prefix, initializer, tuple(initargs), daemon=daemon)
+        self._host.sharers = sharers() * workers
         self.open(self._host, new_future(), workers, contextvars.copy_context if copy_context else None)
 
     if TYPE_CHECKING:  # the native one, said again for those who read types
@@ -141,6 +145,7 @@ class _Host(Ending):
         daemon: bool,
     ) -> None:
         self.is_left = daemon  # nobody waits for its tasks at exit
+        self.sharers = 1  # threads that share the cores with each, times the workers of the pools around
         self._prefix = prefix
         self.begin = initializer, initargs
         self.cause: BaseException | None = None  # what the initializer raised
@@ -211,6 +216,7 @@ class _Thread(threading.Thread):
     def run(self) -> None:
         """Work until the pool is over."""
         self._shown_daemon = self._pools_daemon
+        enter_thread(self._host.sharers)
         worker = self.worker
         if not worker.start():
             return
@@ -251,7 +257,7 @@ def _serve(worker: _core.ThreadWorker) -> None:
 
 def _default_workers() -> int:
     cores = getattr(os, "process_cpu_count", os.cpu_count)() or 1
-    return min(32, cores + 4)
+    return min(32, share_of(cores) + 4)
 
 
 # Before `Ending` has the pools join their threads: the last to register comes first.

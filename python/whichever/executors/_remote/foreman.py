@@ -144,12 +144,20 @@ class _Foreman:
                     while self._wake.recv(4096):
                         pass
             if self._control.fileno() in ready:
-                message, fds, _, _ = socket.recv_fds(self._control, PACKET_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+                message, fds = self._hear()
                 if not message:
                     break
                 if (worker_socket := self._obey(message, fds)) is not None:
                     return worker_socket
         return None
+
+    def _hear(self) -> tuple[bytes, list[int]]:
+        """Return an order and what came with it; an empty one when the caller is gone."""
+        try:
+            message, fds, _, _ = socket.recv_fds(self._control, PACKET_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:  # it was killed with an answer of ours unread
+            return b"", []
+        return message, fds
 
     def _obey(self, message: bytes, fds: list[int]) -> socket.socket | None:
         """Carry out one order; return the worker's socket in a forked worker."""
