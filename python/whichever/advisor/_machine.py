@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whichever import _core
-from whichever.advisor import _cache, _calibrate
+from whichever import _cache, _core
+from whichever.advisor import _calibrate
 from whichever.executors._cores_left import cores_left
 from whichever.executors._remote.sharers import sharers
 
@@ -92,10 +92,15 @@ class Machine:
         lines += [_engine_line(name, cost) for name, cost in self.costs["engines"].items() if cost]
         lines += ["", _record_line(self.record)]
         age = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.calibrated))
-        lines.append(
-            f"calibrated {age}; kept in {_cache.folder()}; measure again: whichever machine --recalibrate"
-        )
+        lines.append(f"calibrated {age}; {_kept()}; measure again: whichever machine --recalibrate")
         return "\n".join(lines)
+
+
+def _kept() -> str:
+    try:
+        return f"kept in {_cache.folder()}"
+    except OSError as error:
+        return f"not kept: {error}"
 
 
 def _interval_lines(costs: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,1 @@
+"""The auto room: a pool that measures, chooses the engine, runs, and changes its mind."""
