@@ -51,6 +51,8 @@ class AsyncPool(PoolFace):
         TypeError: An argument is of the wrong type.
     """
 
+    _engine = "async"
+
     def __init__(  # noqa: PLR0913 - what a demanding user sets
         self,
         max_workers: int | None = None,

@@ -60,6 +60,8 @@ class InterpreterPool(PoolFace):
         TypeError: An argument is of the wrong type.
     """
 
+    _engine = "interpreters"
+
     def __init__(
         self,
         max_workers: int | None = None,

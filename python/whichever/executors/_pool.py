@@ -53,6 +53,8 @@ class ProcessPool(PoolFace):
         TypeError: An argument is of the wrong type.
     """
 
+    _engine = "processes"
+
     def __init__(  # noqa: PLR0913 - the standard executor's, and a few more
         self,
         max_workers: int | None = None,

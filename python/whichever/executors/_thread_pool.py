@@ -60,6 +60,8 @@ class ThreadPool(_core.ThreadPoolCore, PoolFace):
         TypeError: `initializer` cannot be called.
     """
 
+    _engine = "threads"
+
     def __init__(
         self,
         max_workers: int | None = None,
