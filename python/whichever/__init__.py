@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from whichever._core import __version__
     from whichever._types import (
+        AutoPoolStatistics,
         Failure,
         Forecast,
         Ledger,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         TimelineSpan,
     )
     from whichever.advisor import Machine, Verdict, load_ipython_extension, machine, which
+    from whichever.auto import Decision, Pool
     from whichever.errors import (
         EngineError,
         EngineUnavailableError,
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncPool",
+    "AutoPoolStatistics",
+    "Decision",
     "EngineError",
     "EngineUnavailableError",
     "Failure",
@@ -64,6 +68,7 @@ __all__ = [
     "Machine",
     "Meter",
     "NoItemsError",
+    "Pool",
     "PoolBrokenError",
     "PoolStatistics",
     "PriorityQueue",
@@ -94,6 +99,7 @@ __all__ = [
 _ROOMS = {
     "_core": ("__version__",),
     "_types": (
+        "AutoPoolStatistics",
         "Failure",
         "Forecast",
         "Ledger",
@@ -103,6 +109,7 @@ _ROOMS = {
         "TimelineSpan",
     ),
     "advisor": ("Machine", "Verdict", "load_ipython_extension", "machine", "which"),
+    "auto": ("Decision", "Pool"),
     "errors": (
         "EngineError",
         "EngineUnavailableError",

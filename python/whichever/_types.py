@@ -299,3 +299,20 @@ class ThreadPoolStatistics:
     workers: int
     workers_idle: int
     held_back: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AutoPoolStatistics:
+    """What an auto pool has done since it was made, and what it holds now.
+
+    Tasks that ran in the caller's own thread are in no engine's figures.
+
+    Attributes:
+        engines: The statistics of the pools that it has opened, by engine; of several of one engine, the latest.
+        decisions: How often it has decided where tasks go.
+        engine: The engine of the latest decision; None before the first.
+    """
+
+    engines: Mapping[EngineName, Any]
+    decisions: int
+    engine: EngineName | None

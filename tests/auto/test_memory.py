@@ -304,12 +304,12 @@ def test_files_are_for_their_user_only(folder):
 
 def test_importing_the_memory_loads_nothing_heavy():
     code = (
-        "import sys, whichever.executors._thread_pool\n"
+        "import sys, whichever.auto\n"
         "before = set(sys.modules)\n"
         "import whichever.auto._memory\n"
         "print(*sorted(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [
-        "whichever._cache", "whichever.auto", "whichever.auto._function_key", "whichever.auto._memory",
-    ]  # fmt: skip
+    assert set(done.stdout.split()) <= {
+        "math", "whichever._cache", "whichever.auto._function_key", "whichever.auto._memory",
+    }  # fmt: skip

@@ -279,3 +279,9 @@ def test_each_pool_names_its_engine(make, label, screen):
     with make() as pool:
         assert list(pool.map(same if label.startswith("async") else abs, [1, 2], progress=True)) == [1, 2]
     assert f"{label}: 2/2" in screen.text
+
+
+def test_a_pool_that_chooses_names_what_it_has_chosen(screen):
+    with whichever.Pool("threads", 3) as pool:
+        assert list(pool.map(abs, [1, 2], progress=True)) == [1, 2]
+    assert "threads x3: 2/2" in screen.text

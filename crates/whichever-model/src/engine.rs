@@ -131,6 +131,42 @@ impl Default for Costs {
 }
 
 impl Costs {
+    /// What machines of these years cost about: for who must decide before this one was calibrated.
+    #[must_use]
+    pub fn typical(cores: f64, gil: bool, switch_interval: f64) -> Self {
+        let cost = |start, start_worker, message, task| EngineCost {
+            start,
+            start_worker,
+            message,
+            task,
+            ..EngineCost::default()
+        };
+        let processes = EngineCost {
+            byte_in: 1.0e-10,
+            byte_out: 1.0e-10,
+            byte_worker: 5.0e-11,
+            ..cost(0.06, 0.01, 0.0, 7e-6)
+        };
+        Self {
+            cores,
+            parallel: 1.0 + (cores - 1.0).max(0.0) * 0.95,
+            parallel_memory: 1.0 + (cores - 1.0).max(0.0) * 0.8,
+            switch_interval,
+            handoff: 3e-7,
+            turns: 1.04,
+            wake: 1e-5,
+            import: 4e-4,
+            gil,
+            engines: BTreeMap::from([
+                (Engine::Serial, EngineCost::default()),
+                (Engine::Threads, cost(1e-4, 1e-4, 0.0, 1.5e-6)),
+                (Engine::Async, cost(1e-4, 0.0, 0.0, 4e-6)),
+                (Engine::Processes, processes),
+            ]),
+            ..Self::default()
+        }
+    }
+
     /// How many cores' worth of work `busy` workers get done: the calibrated speed-up, reached linearly.
     #[must_use]
     pub fn effective_cores(&self, busy: f64) -> f64 {

@@ -1,7 +1,7 @@
 //! The model, asked from Python: a question as JSON in, a judgement as JSON out.
 
 use pyo3::{exceptions::PyValueError, prelude::*};
-use whichever_model::{Question, decide};
+use whichever_model::{Costs, Question, Window, decide};
 
 /// Judge a question (JSON) and return the answer (JSON). Runs detached: other threads go on.
 ///
@@ -15,4 +15,29 @@ pub(crate) fn decide_json(py: Python<'_>, question: &str) -> PyResult<String> {
         serde_json::to_string(&decide(&question)).map_err(|error| format!("no answer: {error}"))
     })
     .map_err(PyValueError::new_err)
+}
+
+/// What a machine of so many `cores` costs about, as JSON in the form of a question's ``costs``.
+#[pyfunction]
+pub(crate) fn typical_costs(cores: f64, gil: bool, switch_interval: f64) -> PyResult<String> {
+    serde_json::to_string(&Costs::typical(cores, gil, switch_interval))
+        .map_err(|error| PyValueError::new_err(format!("no costs: {error}")))
+}
+
+/// Watches a run in windows of time. Private: see `whichever.Pool`.
+#[pyclass(module = "whichever._core")]
+#[derive(Default)]
+pub(crate) struct Pilot(whichever_model::Pilot);
+
+#[pymethods]
+impl Pilot {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// Take in a window in which so many `tasks` ended and other programs took so many cores. True when tasks have changed.
+    fn observe(&mut self, tasks: u64, seconds: f64, cpu: f64, others: f64) -> bool {
+        self.0.observe(Window { tasks, seconds, cpu, others })
+    }
 }

@@ -1,5 +1,6 @@
 //! The seam to Python: converts, attaches, detaches, names errors; decides nothing.
 
+mod auto;
 mod future;
 mod gil;
 mod judge;
@@ -16,9 +17,11 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use super::auto::{Scout, cut_short};
+    #[pymodule_export]
     use super::future::{DrainingEvent, FutureCell};
     #[pymodule_export]
-    use super::judge::decide_json;
+    use super::judge::{Pilot, decide_json, typical_costs};
     #[pymodule_export]
     use super::meter::{Meter, usable_cores};
     #[pymodule_export]

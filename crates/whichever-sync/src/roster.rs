@@ -59,8 +59,8 @@ pub struct Roster {
     /// All workers, those that are being started too.
     workers: AtomicUsize,
     closed: AtomicBool,
-    /// Most workers.
-    most: usize,
+    /// Most workers. It only rises.
+    most: AtomicUsize,
     /// Most workers that are called although others are still coming.
     most_coming: usize,
 }
@@ -75,13 +75,25 @@ impl Roster {
             coming: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
-            most,
+            most: AtomicUsize::new(most),
             most_coming: most_coming.max(1),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Seat>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Most workers there may be.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    /// Let there be as many as `most` workers from now on, if that is more than before. Say `call` then for the tasks that
+    /// wait.
+    pub fn raise(&self, most: usize) {
+        self.most.fetch_max(most, Ordering::SeqCst);
     }
 
     /// Workers there are.
@@ -245,7 +257,7 @@ impl Roster {
 
     fn add_worker(&self) -> bool {
         let mut workers = self.workers.load(Ordering::Relaxed);
-        while workers < self.most {
+        while workers < self.most.load(Ordering::Relaxed) {
             match self.workers.compare_exchange(workers, workers + 1, Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) => {
                     self.coming.fetch_add(1, Ordering::SeqCst);

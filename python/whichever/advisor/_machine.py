@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import statistics
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichever import _cache, _core
-from whichever.advisor import _calibrate
 from whichever.executors._cores_left import cores_left
 from whichever.executors._remote.sharers import sharers
 
@@ -131,6 +131,11 @@ def _record_line(record: TrackRecord | None) -> str:
     )
 
 
+def has_gil() -> bool:
+    """Say whether this interpreter runs one thread of Python at a time."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
 def facts() -> dict[str, Any]:
     """Name what the costs belong to: processor, cores, kernel, interpreter, versions."""
     return {
@@ -142,7 +147,7 @@ def facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "build": " ".join(platform.python_build()),
         "executable": sys.executable,
-        "gil": _calibrate.gil_enabled(),
+        "gil": has_gil(),
         "whichever": _core.__version__,
     }
 
@@ -158,6 +163,8 @@ def machine(*, recalibrate: bool = False) -> Machine:
     with _calibrating:
         cached = None if recalibrate else _read(name)
         if cached is None:
+            from whichever.advisor import _calibrate  # noqa: PLC0415 - it loads every engine
+
             cached = {
                 "form": _FORM,
                 "facts": known,
@@ -166,18 +173,33 @@ def machine(*, recalibrate: bool = False) -> Machine:
             }
             _cache.save(name, cached)
             _fresh[name] = cached
-    costs = cached["costs"] | {"switch_interval": sys.getswitchinterval()}
-    if sharers() > 1:
-        costs |= _shared(costs, cores_left())
+    costs = _current(cached["costs"])
     return Machine(facts=known, costs=costs, record=track_record(), calibrated=cached["calibrated"])
 
 
-def _shared(costs: Mapping[str, Any], left: int) -> dict[str, float]:
-    """Return the costs that are others inside a worker of a pool, which may count on its share of the cores only."""
-    cores = min(costs["cores"], float(left))
+def known_costs() -> dict[str, Any]:
+    """Give this machine's costs if they were measured, else what machines cost typically. Takes no time."""
+    cached = _read(_file_name(facts()))
+    if cached is not None:
+        return _current(cached["costs"])
+    cores = float(_core.usable_cores()["cores"])
+    costs: dict[str, Any] = json.loads(_core.typical_costs(cores, has_gil(), sys.getswitchinterval()))
+    return _shared(costs)
+
+
+def _current(costs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return measured costs with what may have changed since: how long a switch takes, and whose the cores are."""
+    return _shared({**costs, "switch_interval": sys.getswitchinterval()})
+
+
+def _shared(costs: dict[str, Any]) -> dict[str, Any]:
+    """Return the costs as they are here: inside a worker of a pool, its share of the cores is all that counts."""
+    if sharers() == 1:
+        return costs
+    cores = min(costs["cores"], float(cores_left()))
     part = (cores - 1.0) / (costs["cores"] - 1.0) if costs["cores"] > 1.0 else 0.0
     gained = {name: 1.0 + (costs[name] - 1.0) * part for name in ("parallel", "parallel_memory")}
-    return {"cores": cores, **gained}
+    return {**costs, "cores": cores, **gained}
 
 
 _calibrating = threading.Lock()

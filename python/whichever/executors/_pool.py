@@ -15,7 +15,7 @@ from whichever.executors._host import Host, Staff
 from whichever.executors._remote.sharers import sharers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from multiprocessing.context import BaseContext
 
     from whichever.executors._face import MapPlan, Rules
@@ -105,18 +105,40 @@ class ProcessPool(PoolFace):
         future: Future[T] = self._core.submit_call(rules, fn, args, kwargs)
         return future
 
+    def submit_or_raise(self, rules: Rules, fn: Callable[..., T], args: Any, kwargs: Any) -> Future[T]:
+        """Hand in a task; raise what keeps its function or arguments from being pickled."""
+        future: Future[T] = self._core.submit_call(rules, fn, args, kwargs, raises=True)
+        return future
+
     def _results(self, plan: MapPlan[T]) -> Iterator[T]:
         iterables = plan.iterables
+        if len(iterables) == 1:
+            return self.results_of(plan, iterables[0], star=False)
+        return self.results_of(plan, zip(*iterables, strict=False), star=True)
+
+    def results_of(
+        self,
+        plan: MapPlan[T],
+        items: Iterable[Any],
+        *,
+        star: bool,
+        rescue: Callable[[Any, BaseException], Future[T]] | None = None,
+    ) -> Iterator[T]:
+        """Hand in what `plan` says for `items` instead of its own; with `star` each is a tuple of arguments.
+
+        For an item that does not pickle `rescue` is called with it and the error; it gives the future of its task.
+        """
         results: Iterator[T] = self._core.map_items(
             plan.fn,
-            iterables[0] if len(iterables) == 1 else zip(*iterables, strict=False),
-            star=len(iterables) != 1,
+            items,
+            star=star,
             eager=plan.eager,
             ahead=plan.buffersize or 0,
             chunksize=plan.chunksize or 1,
             ordered=plan.ordered,
             timeout=plan.timeout,
             rules=plan.rules,
+            rescue=rescue,
         )
         return results
 

@@ -22,7 +22,7 @@ from whichever.executors._future import Future, new_future
 from whichever.executors._remote.sharers import enter_thread, sharers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from whichever.executors._face import MapPlan, Rules
 
@@ -90,14 +90,26 @@ class ThreadPool(_core.ThreadPoolCore, PoolFace):
 
     def _results(self, plan: MapPlan[T]) -> Iterator[T]:
         iterables = plan.iterables
+        if len(iterables) == 1:
+            return self.results_of(plan, iterables[0], star=False)
+        return self.results_of(plan, zip(*iterables, strict=False), star=True)
+
+    def results_of(
+        self, plan: MapPlan[T], items: Iterable[Any], *, star: bool, first: int = 0
+    ) -> Iterator[T]:
+        """Hand in what `plan` says for `items` instead of its own; with `star` each is a tuple of arguments.
+
+        Of a generator, `first` tasks may be open at first, if that is more than the workers need.
+        """
         results: Iterator[T] = self.map_items(
             plan.fn,
-            iterables[0] if len(iterables) == 1 else zip(*iterables, strict=False),
-            star=len(iterables) != 1,
+            items,
+            star=star,
             eager=plan.eager,
             ahead=plan.buffersize or 0,
             ordered=plan.ordered,
             timeout=plan.timeout,
+            first=first,
         )
         return results
 

@@ -64,7 +64,7 @@ class Meter(NativeMeter):
         Call it in the metered thread, or after the meter was left: from elsewhere the last few short tasks may
         lack their CPU time.
         """
-        return _ledger(json.loads(self.ledger_json()))
+        return ledger_of(json.loads(self.ledger_json()))
 
     def timeline(self) -> tuple[TimelineSpan, ...]:
         """Return who did what when: at most 2000 spans, the shortest merged into their neighbours.
@@ -90,7 +90,8 @@ class Meter(NativeMeter):
                 self._names.setdefault(thread.native_id, thread.name)
 
 
-def _ledger(saved: dict[str, Any]) -> Ledger:
+def ledger_of(saved: dict[str, Any]) -> Ledger:
+    """Make a ledger of what the native half saves as JSON."""
     parts, errors = saved["parts"], saved["standard_error"]
     return Ledger(
         **{name: parts[name] for name in _PARTS},

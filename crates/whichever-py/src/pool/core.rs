@@ -77,13 +77,17 @@ impl PoolCore {
     }
 
     /// Hand in `fn(*args, **kwargs)` under the given rules; return its future.
-    #[pyo3(signature = (rules, r#fn, args, kwargs))]
+    ///
+    /// What keeps it from being pickled is raised with `raises`, else it is the future's exception.
+    #[pyo3(signature = (rules, r#fn, args, kwargs, *, raises = false))]
+    #[expect(clippy::too_many_arguments, reason = "one private call")]
     fn submit_call<'py>(
         &self,
         rules: (Option<f64>, u32),
         r#fn: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
+        raises: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = r#fn.py();
         self.refuse_closed(py)?;
@@ -97,6 +101,10 @@ impl PoolCore {
                 let value = number.as_ref().map_or(0, |number| number.value());
                 self.send(py, task(target, value, packed, rules, context));
             }
+            Err(error) if raises => {
+                let _new = promise.cancel();
+                return Err(error);
+            }
             Err(error) => {
                 promise.keep(Outcome::Error(error.into_value(py).into_any()));
                 let _new = promise.finish();
@@ -109,8 +117,9 @@ impl PoolCore {
     ///
     /// `eager` says that the items are there already, so that all may be taken at once; `ahead` is the most tasks
     /// whose results have not been taken (0: find it out). With `outcomes` each result is a pair of value and error, one
-    /// of them None, and a task that fails ends nothing.
-    #[pyo3(signature = (r#fn, items, *, star, eager, ahead, chunksize, ordered, timeout, rules, outcomes = false))]
+    /// of them None, and a task that fails ends nothing. `rescue`, called with an item that does not pickle and the error,
+    /// gives a future in place of the task.
+    #[pyo3(signature = (r#fn, items, *, star, eager, ahead, chunksize, ordered, timeout, rules, outcomes = false, rescue = None))]
     #[expect(clippy::too_many_arguments, reason = "keywords of one private call")]
     fn map_items<'py>(
         &self,
@@ -124,6 +133,7 @@ impl PoolCore {
         timeout: Option<f64>,
         rules: (Option<f64>, u32),
         outcomes: bool,
+        rescue: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, MapIterator>> {
         let py = r#fn.py();
         self.refuse_closed(py)?;
@@ -134,6 +144,7 @@ impl PoolCore {
             ahead,
             ordered,
             outcomes,
+            rescue,
             rules: Rules::new(rules.0, rules.1)?,
             context: self.context(py)?,
             limit: Limit::from_seconds(timeout)?,

@@ -21,6 +21,7 @@ use whichever_sys::monotonic_ns;
 use super::codec::{Decoder, encode, encode_pickle};
 use super::core::{Packed, Rules, pack_pickled, pack_scalars, task};
 use super::function::Number;
+use super::rescued::Rescued;
 use super::shared::{Shared, Target};
 use super::wait::{Until, wait_for};
 use crate::future::{Limit, Outcome};
@@ -55,6 +56,8 @@ pub(super) struct Plan {
     pub(super) ordered: bool,
     /// Whether to give pairs of value and error, and to go on after an error.
     pub(super) outcomes: bool,
+    /// Gives the future of a task whose item does not pickle.
+    pub(super) rescue: Option<Py<PyAny>>,
     pub(super) rules: Rules,
     pub(super) context: Arc<[u8]>,
     pub(super) limit: Limit,
@@ -312,7 +315,13 @@ impl MapIterator {
                     source.rest = Rest { codes, taken_bytes: 0, left: count };
                 }
                 Some(Parcel { ended, .. }) => {
-                    let outcome = self.shared.decode(py, ended);
+                    let outcome = match Rescued::of(ended) {
+                        Ok(rescued) => match rescued.wait(py) {
+                            Ok(outcome) => outcome,
+                            Err(error) => return self.fail(py, &mut source, error),
+                        },
+                        Err(ended) => self.shared.decode(py, ended),
+                    };
                     return self.give_out(py, &mut source, outcome).map(Some);
                 }
                 None if self.run.outstanding() == 0 => {
@@ -446,7 +455,14 @@ impl MapIterator {
             }
         }
         self.send(py, std::mem::replace(block, Block::new(next_index)));
-        self.send_alone(py, next_index - 1, packed);
+        match (packed, &self.plan.rescue) {
+            (Err(error), Some(rescue)) => {
+                self.run.open(1);
+                let ended = Rescued::by(py, rescue, item, error);
+                self.run.settle(next_index - 1, 1, ended);
+            }
+            (packed, _) => self.send_alone(py, next_index - 1, packed),
+        }
     }
 
     fn send_alone(&self, py: Python<'_>, index: u64, packed: PyResult<Packed>) {
@@ -508,7 +524,7 @@ impl MapIterator {
     }
 
     /// The iterator is dropped before a result was asked for.
-    fn leave(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
+    fn leave_unread(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
         if self.plan.eager {
             source.is_left = true;
             self.refill(py, source)?;
@@ -544,6 +560,13 @@ impl MapIterator {
         self.next(py)
     }
 
+    /// Take no more items; those that were are run, and nobody will read what they give.
+    fn leave(&self) -> PyResult<()> {
+        let mut source = self.lock()?;
+        (source.items, source.is_read) = (None, false);
+        Ok(())
+    }
+
     /// Give up what has not been taken: tasks that have not started never will.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let mut source = self.lock()?;
@@ -561,7 +584,7 @@ impl Drop for MapIterator {
                 let Ok(mut source) = self.lock() else { return };
                 if source.is_read || self.shared.is_foreign() {
                     self.give_up(py, &mut source);
-                } else if let Err(error) = self.leave(py, &mut source) {
+                } else if let Err(error) = self.leave_unread(py, &mut source) {
                     error.write_unraisable(py, None);
                 }
             });

@@ -6,6 +6,7 @@ mod function;
 mod map;
 pub(crate) mod memory;
 mod process;
+mod rescued;
 mod share;
 mod shared;
 mod wait;

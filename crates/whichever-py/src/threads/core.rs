@@ -1,6 +1,6 @@
 //! `_core.ThreadPoolCore`: a pool of threads as a Python class. Takes tasks in; its workers are `ThreadWorker`s.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
@@ -29,7 +29,7 @@ struct Plan {
     new_future: Py<PyAny>,
     /// `contextvars.copy_context`, if context variables travel with tasks.
     copy_context: Option<Py<PyAny>>,
-    workers: usize,
+    workers: AtomicUsize,
     era: Era,
 }
 
@@ -62,7 +62,7 @@ impl ThreadPoolCore {
     ) -> PyResult<()> {
         let crew = Crew::new(py, host.clone_ref(py), workers)?;
         let era = Era { crew, next: OnceLock::new() };
-        let plan = Plan { host, new_future, copy_context, workers, era };
+        let plan = Plan { host, new_future, copy_context, workers: AtomicUsize::new(workers), era };
         self.plan.set(plan).map_err(|_| PyRuntimeError::new_err("this pool is open already"))
     }
 
@@ -105,8 +105,8 @@ impl ThreadPoolCore {
     /// Hand in `fn(item)` for each of `items` (or `fn(*item)` with `star`), lazily; return an iterator over the results.
     ///
     /// `eager` says that the items are there already, so that many may be taken at once; `ahead` is the most tasks
-    /// whose results have not been taken (0: find it out).
-    #[pyo3(signature = (r#fn, items, *, star, eager, ahead, ordered, timeout))]
+    /// whose results have not been taken (0: find it out, beginning with `first` or more).
+    #[pyo3(signature = (r#fn, items, *, star, eager, ahead, ordered, timeout, first = 0))]
     #[expect(clippy::too_many_arguments, reason = "keywords of one private call")]
     fn map_items(
         &self,
@@ -117,6 +117,7 @@ impl ThreadPoolCore {
         ahead: usize,
         ordered: bool,
         timeout: Option<f64>,
+        first: usize,
     ) -> PyResult<ThreadMap> {
         let (py, plan) = (r#fn.py(), self.plan()?);
         let crew = plan.crew(py)?;
@@ -125,7 +126,7 @@ impl ThreadPoolCore {
         let context = copy_context.map(|copy_context| copy_context.call0(py)).transpose()?;
         let limit = Limit::from_seconds(timeout)?;
         let function = r#fn.clone().unbind();
-        let plan = MapPlan { function, star, eager, ahead, ordered, context, limit };
+        let plan = MapPlan { function, star, eager, ahead, first, ordered, context, limit };
         ThreadMap::start(py, crew, items.try_iter()?, plan)
     }
 
@@ -138,6 +139,13 @@ impl ThreadPoolCore {
         }
         crew.roster.close();
         Ok(())
+    }
+
+    /// Let there be as many as `most` workers from now on, if that is more than before.
+    fn raise_workers(&self, py: Python<'_>, most: usize) -> PyResult<()> {
+        let plan = self.plan()?;
+        plan.workers.fetch_max(most, Ordering::Relaxed);
+        plan.crew(py)?.raise(py, most)
     }
 
     /// What the pool has done and holds, by name.
@@ -177,7 +185,8 @@ impl Plan {
             era = match era.next.get() {
                 Some(next) => next,
                 None => {
-                    let crew = Crew::new(py, self.host.clone_ref(py), self.workers)?;
+                    let workers = self.workers.load(Ordering::Relaxed);
+                    let crew = Crew::new(py, self.host.clone_ref(py), workers)?;
                     era.next.get_or_init(|| Box::new(Era { crew, next: OnceLock::new() }))
                 }
             };

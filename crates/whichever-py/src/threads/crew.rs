@@ -48,7 +48,6 @@ pub(crate) struct Crew {
     /// Why it takes no more tasks, when its initializer failed.
     broken: OnceLock<String>,
     born: u32,
-    most_workers: usize,
 }
 
 thread_local! {
@@ -74,12 +73,11 @@ impl Crew {
             threads: Mutex::default(),
             broken: OnceLock::new(),
             born: forks(),
-            most_workers: workers,
         }))
     }
 
     pub(super) fn most_workers(&self) -> usize {
-        self.most_workers
+        self.roster.most()
     }
 
     /// Whether this process only inherited it.
@@ -166,6 +164,15 @@ impl Crew {
         // No thread could be started. Those that are there will do; there are only fewer of them.
         let is_refused = error.is_instance_of::<PyRuntimeError>(py);
         if is_refused && self.roster.workers() > 0 { Ok(()) } else { Err(error) }
+    }
+
+    /// Let there be as many as `most` workers, and have those come that waiting tasks need.
+    ///
+    /// # Errors
+    /// As `call`.
+    pub(super) fn raise(self: &Arc<Self>, py: Python<'_>, most: usize) -> PyResult<()> {
+        self.roster.raise(most);
+        if self.queue.is_empty() { Ok(()) } else { self.call(py, 1) }
     }
 
     /// Cancel what waits.

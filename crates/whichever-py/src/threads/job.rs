@@ -33,7 +33,7 @@ impl Target {
     pub(super) fn start(&self) -> bool {
         match self {
             Self::Future(promise) => promise.phase().start().is_ok(),
-            Self::Item(run, _) => !run.is_given_up(),
+            Self::Item(run, index) => run.begin(*index),
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Plan {
     pub(super) eager: bool,
     /// Most tasks whose results have not been taken; 0 to find it out.
     pub(super) ahead: usize,
+    /// Most tasks that are open at first, if more than the workers need, while that is being found out.
+    pub(super) first: usize,
     pub(super) ordered: bool,
     /// The context that each task runs in a copy of.
     pub(super) context: Option<Py<PyAny>>,
@@ -83,13 +85,29 @@ impl ThreadMap {
                 Some(Outcome::Error(error)) => {
                     return self.fail(&mut source, PyErr::from_value(error.into_bound(py)));
                 }
-                None if self.run.load().1 == 0 && source.items.is_none() => {
+                None if self.is_done(&source) => {
                     self.give_up(&mut source);
                     return Ok(None);
                 }
                 None => self.await_next(py, &mut source)?,
             }
         }
+    }
+
+    /// Take back the items behind the last whose task has begun, and take no more: their tasks never run.
+    ///
+    /// Returns the number of results that there will be, taken ones included. Any thread may call it, while another one
+    /// waits for a result too; the iterator over the items must end then.
+    fn recall(&self) -> u64 {
+        self.run.recall()
+    }
+
+    /// Take no more items; those that were are run, and nobody will read what they give.
+    fn leave(&self) -> PyResult<()> {
+        let mut source = self.lock()?;
+        (source.items, source.is_read) = (None, false);
+        self.run.leave();
+        Ok(())
     }
 
     /// Give up what has not been taken: tasks that have not started never will.
@@ -110,7 +128,7 @@ impl ThreadMap {
     ) -> PyResult<Self> {
         let most = match (plan.ahead, plan.eager) {
             (0, true) => EAGER_TASKS,
-            (0, false) => AHEAD_LEAST * crew.most_workers(),
+            (0, false) => (AHEAD_LEAST * crew.most_workers()).max(plan.first).min(AHEAD_MOST),
             (ahead, _) => ahead,
         };
         let source =
@@ -193,6 +211,11 @@ impl ThreadMap {
         if self.finds_out() && outstanding < AHEAD_MOST && !self.run.has_next() { open } else { outstanding }
     }
 
+    /// Whether there is nothing more to take.
+    fn is_done(&self, source: &Source) -> bool {
+        self.run.is_recalled_and_taken() || (self.run.load().1 == 0 && source.items.is_none())
+    }
+
     fn finds_out(&self) -> bool {
         self.plan.ahead == 0 && !self.plan.eager
     }
@@ -233,7 +256,7 @@ impl ThreadMap {
     }
 
     /// The iterator is dropped before a result was asked for: what is there already is run.
-    fn leave(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
+    fn leave_unread(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
         if self.plan.eager && source.items.is_some() {
             source.most = usize::MAX;
             self.refill(py, source)?;
@@ -256,7 +279,7 @@ impl Drop for ThreadMap {
             let Ok(mut source) = self.lock() else { return };
             if source.is_read {
                 self.give_up(&mut source);
-            } else if let Err(error) = self.leave(py, &mut source) {
+            } else if let Err(error) = self.leave_unread(py, &mut source) {
                 error.write_unraisable(py, None);
             }
         });

@@ -1,16 +1,21 @@
 //! Where the results of one call of `map` wait for whoever takes them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use whichever_sync::Event;
 
 use crate::future::Outcome;
 
+/// Set in `Run::begun` once no more tasks are to begin than have.
+const RECALLED: u64 = 1 << 63;
+
 /// See the module.
 pub(super) struct Run {
     ordered: bool,
+    /// The index behind the last task that has begun, and `RECALLED`.
+    begun: AtomicU64,
     /// Tasks that have not begun are not to.
     given_up: AtomicBool,
     /// Nobody takes results any more.
@@ -22,7 +27,7 @@ pub(super) struct Run {
 
 #[derive(Default)]
 struct Inbox {
-    /// The index whose result is given out next, when they go in order.
+    /// How many results were taken: the index whose is given out next, when they go in order.
     next: u64,
     /// Results from `next` on, None for those that have not come; or in the order of their arrival.
     results: VecDeque<Option<Outcome>>,
@@ -40,6 +45,7 @@ impl Run {
     pub(super) fn new(ordered: bool) -> Self {
         Self {
             ordered,
+            begun: AtomicU64::new(0),
             given_up: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
             inbox: Mutex::default(),
@@ -72,6 +78,38 @@ impl Run {
         self.given_up.load(Ordering::Relaxed)
     }
 
+    /// Whether the task of this index is to run. It counts as begun then.
+    pub(super) fn begin(&self, index: u64) -> bool {
+        if self.is_given_up() {
+            return false;
+        }
+        let mut begun = self.begun.load(Ordering::Acquire);
+        while begun & RECALLED == 0 && begun <= index {
+            match self.begun.compare_exchange_weak(begun, index + 1, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(other) => begun = other,
+            }
+        }
+        // Those before the last that has begun are to run in any case: what is recalled are the items behind it.
+        index < begun & !RECALLED
+    }
+
+    /// Take back the tasks behind the last that has begun: they never will. Returns how many are left.
+    pub(super) fn recall(&self) -> u64 {
+        self.begun.fetch_or(RECALLED, Ordering::AcqRel) & !RECALLED
+    }
+
+    /// How many tasks there will be, once that is certain.
+    fn end(&self) -> Option<u64> {
+        let begun = self.begun.load(Ordering::Acquire);
+        (begun & RECALLED != 0).then_some(begun & !RECALLED)
+    }
+
+    /// Whether all results were taken of what was not recalled.
+    pub(super) fn is_recalled_and_taken(&self) -> bool {
+        self.end().is_some_and(|end| self.lock().next >= end)
+    }
+
     /// Expect one task more.
     pub(super) fn open(&self) {
         self.lock().open += 1;
@@ -83,7 +121,7 @@ impl Run {
     pub(super) fn settle(&self, index: u64, outcome: Outcome) -> Result<bool, Outcome> {
         let mut inbox = self.lock();
         inbox.open -= 1;
-        if self.is_unwanted() {
+        if self.is_unwanted() || self.end().is_some_and(|end| index >= end) {
             return Err(outcome);
         }
         inbox.ready += 1;

@@ -1,0 +1,190 @@
+//! `_core.Scout`: a thread beside the interpreter that sees when the program waits although there is more to do.
+//!
+//! The program waits when nobody holds the GIL and its threads use hardly any CPU. The scout looks at both from outside,
+//! so a program that computes is not slowed by it; only when it waits does the scout take the GIL and ask its owner what
+//! to do. Sleeping costs it nothing: it looks only while it is armed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use whichever_sys::{SignalsBlocked, monotonic_ns, process_cpu_ns, usable_cores};
+
+use crate::gil::Gil;
+use crate::pool::forks;
+
+/// From one look to the next.
+const TICK: Duration = Duration::from_micros(500);
+/// Share of a core below which the program does next to nothing.
+const IDLE_CORES: f64 = 0.5;
+/// The same for a build without a GIL, for each usable core.
+const IDLE_SHARE: f64 = 0.5;
+/// Looks in a row that must find it so.
+const LOOKS: u32 = 3;
+
+/// See the module. Private: see `whichever.Pool`.
+#[pyclass(frozen, module = "whichever._core")]
+pub(crate) struct Scout {
+    shared: Mutex<Arc<Shared>>,
+    /// Called in the scout's thread, attached.
+    waits: Py<PyAny>,
+}
+
+struct Shared {
+    born: u32,
+    armed: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    has_thread: bool,
+    is_closed: bool,
+}
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            born: forks(),
+            armed: AtomicBool::new(false),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sleep until it is armed. False when it is closed.
+    fn await_order(&self) -> bool {
+        let mut state = self.lock();
+        while !state.is_closed && !self.armed.load(Ordering::Acquire) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        !state.is_closed
+    }
+}
+
+#[pymethods]
+impl Scout {
+    #[new]
+    fn new(waits: Py<PyAny>) -> Self {
+        Self { shared: Mutex::new(Shared::new()), waits }
+    }
+
+    /// Look from now on.
+    fn arm(&self, py: Python<'_>) -> PyResult<()> {
+        let shared = self.shared();
+        if shared.armed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let mut state = shared.lock();
+        if state.is_closed {
+            shared.armed.store(false, Ordering::Release);
+            return Err(PyRuntimeError::new_err("the scout is closed"));
+        }
+        if state.has_thread {
+            drop(state);
+            shared.changed.notify_one();
+            return Ok(());
+        }
+        let watch = Watch {
+            shared: Arc::clone(&shared),
+            gil: if crate::gil::has_gil(py)? { Gil::find(py) } else { None },
+            has_gil: crate::gil::has_gil(py)?,
+            waits: self.waits.clone_ref(py),
+        };
+        let _blocked = SignalsBlocked::new();
+        let thread = std::thread::Builder::new().name("whichever-scout".to_owned());
+        // Without the thread nobody sees that the program waits: it is slower, and right.
+        state.has_thread = thread.spawn(move || watch.run()).is_ok();
+        Ok(())
+    }
+
+    /// Look no more.
+    fn disarm(&self) {
+        self.shared().armed.store(false, Ordering::Release);
+    }
+
+    /// End its thread, without waiting for it.
+    fn close(&self) {
+        let shared = self.shared();
+        shared.lock().is_closed = true;
+        shared.armed.store(false, Ordering::Release);
+        shared.changed.notify_all();
+    }
+}
+
+impl Scout {
+    /// What it shares with its thread; a forked child, which has none of its parent's threads, begins anew.
+    fn shared(&self) -> Arc<Shared> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.born != forks() {
+            *shared = Shared::new();
+        }
+        Arc::clone(&shared)
+    }
+}
+
+impl Drop for Scout {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The thread's part.
+struct Watch {
+    shared: Arc<Shared>,
+    gil: Option<&'static Gil>,
+    has_gil: bool,
+    waits: Py<PyAny>,
+}
+
+impl Watch {
+    fn run(self) {
+        whichever_sys::tighten_timers();
+        while self.shared.await_order() {
+            if !self.look() {
+                break;
+            }
+        }
+        let waits = self.waits;
+        let _gone = Python::try_attach(move |_attached| drop(waits));
+    }
+
+    /// Look while it is armed. False when the interpreter is gone.
+    fn look(&self) -> bool {
+        let most = if self.has_gil { IDLE_CORES } else { IDLE_SHARE * usable_cores().cores };
+        let (mut before_ns, mut cpu_ns, mut looks) = (monotonic_ns(), process_cpu_ns(), 0);
+        while self.shared.armed.load(Ordering::Acquire) {
+            std::thread::sleep(TICK);
+            let (now_ns, now_cpu_ns) = (monotonic_ns(), process_cpu_ns());
+            let cores = match (cpu_ns, now_cpu_ns) {
+                (Some(before), Some(now)) => {
+                    now.saturating_sub(before) as f64 / now_ns.saturating_sub(before_ns).max(1) as f64
+                }
+                _ => return true, // no clock, no scout
+            };
+            (before_ns, cpu_ns) = (now_ns, now_cpu_ns);
+            let is_held = self.gil.is_some_and(|gil| gil.holder().is_some());
+            looks = if cores < most && !is_held { looks + 1 } else { 0 };
+            if looks < LOOKS {
+                continue;
+            }
+            let told = Python::try_attach(|py| {
+                if let Err(error) = self.waits.bind(py).call0() {
+                    error.write_unraisable(py, None);
+                }
+            });
+            if told.is_none() {
+                return false;
+            }
+            (before_ns, cpu_ns) = (monotonic_ns(), process_cpu_ns());
+        }
+        true
+    }
+}

@@ -1,0 +1,553 @@
+"""The course of one map: a look at the first items here, then leg after leg, each on the engine that is best by then.
+
+Results are those of the legs, one leg after the other, so their order is the items'. An engine takes its items from a
+feed that it asks for more when it has little left; there the course looks how the leg is doing, and may end it: then
+the next leg begins with the next item while the last results of the one before are still on their way.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import threading
+import time
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from whichever import _core
+from whichever.auto._leg import Leg
+from whichever.auto._look import TINY_SECONDS, Choice, Look, choose
+from whichever.auto._source import Source
+from whichever.executors._coroutines import is_coroutine_function
+from whichever.executors._face import MapPlan
+from whichever.executors._mapping import warn_unread
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from whichever._types import EngineName
+    from whichever.auto._home import Home
+
+T = TypeVar("T")
+
+_FIRST_THREADS_TASKS = 512
+"""Handed to threads at once: so many may be waiting before the reader comes back."""
+_EAGER_TASKS = 50_000
+_SEGMENT_SECONDS = 0.01
+_MOST_IN_SEGMENT = 100_000
+_OVERRUN = 4.0
+_BRIDGE_SECONDS = 0.3
+_BRIDGE_TASK_SECONDS = 0.05
+_BUSY_CORES = 0.6
+_PATIENCE_SECONDS = 0.2
+_TRIAL_SHARE = 10.0
+"""A trial is worth its time when the rest takes so many times as long."""
+
+
+class Course(Generic[T]):
+    """See the module.
+
+    Args:
+        home: What the maps of a pool share.
+        plan: What was asked for.
+    """
+
+    def __init__(self, home: Home, plan: MapPlan[T]) -> None:
+        self._home, self._plan = home, plan
+        self._context = contextvars.copy_context()
+        self._deadline = None if plan.timeout is None else time.monotonic() + plan.timeout
+        self._source = Source(plan.iterables, eager=plan.eager, ahead=plan.buffersize)
+        self._legs: deque[Leg] = deque()
+        self._last = Leg("serial", 1)
+        self._lock = threading.RLock()
+        self._looks_here = False
+        self._segment: tuple[list[Any], Iterator[Any], float] | None = None
+        self._is_over = False
+        self._patience = _PATIENCE_SECONDS
+        self._looked_at = 0.0
+        self._mean = 0.0
+
+    @property
+    def engine(self) -> str:
+        """What runs the tasks, for readers."""
+        try:
+            leg = self._legs[-1]
+        except IndexError:  # there is none now; another thread may be asking
+            leg = self._last
+        return leg.engine if leg.pool is None else f"{leg.engine} x{leg.workers}"
+
+    def has_threads(self) -> bool:
+        """Whether it has a leg whose threads may have to grow."""
+        return any(leg.engine == "threads" for leg in (self._last, *self._legs))
+
+    def begin(self) -> None:
+        """Run the first items here, or hand them in where it is known what to do with them."""
+        fn = self._plan.fn
+        if is_coroutine_function(fn):
+            most = min(max(self._source.left(), 1), self._home.most_at_once)
+            self._follow(Choice("async", most, "a coroutine function: an event loop runs it"))
+            return
+        forced = self._home.forced_engine()
+        if forced is not None:
+            self._follow(Choice(forced, self._home.fixed_workers(forced), "asked for"))
+            return
+        if self._home.is_metered(fn) and (know := self._home.knowledge(fn)).is_checked:
+            self._follow(choose(know, self._source.left(), self._home.stable.open_engines()))
+            return
+        self._look()
+
+    # The look, here.
+
+    def _look(self, *, again: bool = False) -> None:
+        """Run items here until it is known where to go on, or threads have begun to help because this one waits."""
+        look = Look(self._home, self._plan.fn, star=self._source.star)
+        leg, values = Leg("serial", 1), list[Any]()
+        with self._lock:
+            self._looks_here = True
+        try:
+            with self._home.watching(self):
+                if again:
+                    look.become_serious(self._source.peek())
+                choice, error = self._look_until_sure(look, values, again=again)
+        finally:
+            with self._lock:
+                helped, self._looks_here = not self._looks_here, False
+            look.close()
+            self._looked_at = time.monotonic()
+            self._mean = look.mean()
+        leg.results = iter(values) if error is None else _then_raise(values, error)
+        with self._lock:
+            self._legs.insert(len(self._legs) - helped, leg)
+            if choice is not None and not helped:
+                self._follow(choice)
+
+    def _look_until_sure(
+        self, look: Look, values: list[Any], *, again: bool
+    ) -> tuple[Choice | None, BaseException | None]:
+        choice, error, sprints = None, None, not again
+        while choice is None and self._looks_here:
+            items = self._source.take(look.next_sprint() if sprints else 1)
+            if not items:
+                break
+            if sprints:
+                seconds, error = self._run_segment(items, values, 0.0)
+                sprints = look.note(len(items), seconds)
+            else:
+                error = _call(look, items[0], values)
+            if error is not None:
+                break
+            self._refuse_late()
+            if not sprints:
+                choice = look.think(self._source.left(), self._source.peek)
+        return choice, error
+
+    def _run_segment(
+        self, items: list[Any], values: list[Any], most_seconds: float
+    ) -> tuple[float, BaseException | None]:
+        """Run items here, in a plain loop that is cut short when it waits and takes longer than that."""
+        iterator, error = iter(items), None
+        begin = time.perf_counter()
+        self._segment = items, iterator, begin + most_seconds
+        try:
+            if self._source.star:
+                values.extend(itertools.starmap(self._plan.fn, iterator))
+            else:
+                values.extend(map(self._plan.fn, iterator))
+        except Exception as raised:  # noqa: BLE001 - the task's own, given out in its place
+            error = raised
+        finally:
+            with self._lock:
+                self._segment = None
+        return time.perf_counter() - begin, error
+
+    def _refuse_late(self) -> None:
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise TimeoutError
+
+    def _bridge(self, pool: Any, workers: int) -> Leg | None:
+        """While processes start, run items here."""
+        if self._mean > _BRIDGE_TASK_SECONDS:
+            return None
+        end = time.monotonic() + _BRIDGE_SECONDS
+        leg, values = Leg("serial", 1), list[Any]()
+        leg.results = iter(values)
+        fn, star = self._plan.fn, self._source.star
+        while len(pool.worker_pids()) < workers and time.monotonic() < end:
+            taken = self._source.take(1)
+            if not taken:
+                break
+            try:
+                values.append(fn(*taken[0]) if star else fn(taken[0]))
+            except Exception as raised:  # noqa: BLE001 - as in `_look`
+                leg.results = _then_raise(values, raised)
+                break
+        return leg
+
+    # Legs.
+
+    def _follow(self, choice: Choice, *, after: Leg | None = None) -> None:
+        """Begin the leg that was chosen."""
+        engine, workers, seconds = choice.engine, choice.workers, 0.0
+        left = self._source.left()
+        if choice.rivals and choice.tried_seconds > 0.0 and engine != "serial":
+            seconds = choice.tried_seconds
+        self._home.note(self._plan.fn, engine, workers, self._source.given, choice.reason)
+        if engine == "serial" or left == 0:
+            self._legs.append(Leg("serial", 1))
+            return
+        was_open = engine in self._home.stable.open_engines()
+        pool = self._pool_for(engine, workers)
+        if engine == "processes" and not was_open and after is None:
+            pool.warm_up()
+            bridge = self._bridge(pool, workers)
+            if bridge is not None:
+                self._legs.append(bridge)
+        self._start(Leg(engine, workers, pool, rivals=choice.rivals, seconds=seconds))
+
+    def _pool_for(self, engine: EngineName, workers: int) -> Any:
+        stable = self._home.stable
+        if engine == "threads" and self._home.waits(self._plan.fn):
+            pool = stable.threads()
+            pool.raise_workers(min(workers, stable.most_threads))
+            return pool
+        return stable.pool(engine, workers)
+
+    def _start(self, leg: Leg) -> None:
+        """Hand the first items of a leg in."""
+        self._legs.append(leg)
+        leg.results = self._results_of(leg, self._feed(leg), eager=False)
+        if leg.engine == "threads":
+            self._home.watch(self)
+
+    def _results_of(self, leg: Leg, items: Any, *, eager: bool) -> Any:
+        plan, pool = self._plan, leg.pool
+        left = None if self._deadline is None else max(self._deadline - time.monotonic(), 0.0)
+        star = self._source.star
+        inner = MapPlan(
+            plan.fn, (items,), plan.rules, left, plan.chunksize, plan.buffersize, plan.ordered, eager
+        )
+        if leg.engine == "threads":
+            return pool.results_of(inner, items, star=star, first=_FIRST_THREADS_TASKS)
+        if leg.engine == "processes":
+            return pool.results_of(inner, items, star=star, rescue=self._rescue)
+        if star:
+            inner = replace(inner, iterables=_columns(items, len(plan.iterables)))
+        return pool._results(inner)  # noqa: SLF001 - of our own pools
+
+    def _rescue(self, item: Any, error: BaseException) -> Any:
+        """Run in a thread the task of an item that does not pickle, though those before it did."""
+        self._home.warn_late(self._plan.fn, error)
+        args = item if self._source.star else (item,)
+        return self._home.stable.threads().submit(self._plan.fn, *args)
+
+    def _feed(self, leg: Leg) -> Generator[Any, None, None]:
+        """Give a leg its items, and look how it is doing from time to time."""
+        while not leg.is_over:
+            count = leg.next_block()
+            if leg.given:
+                with self._lock:
+                    self._control(leg)
+            items = [] if leg.is_over else self._source.take(count)
+            if not items:
+                return
+            leg.hand_in(items)
+            yield from items
+
+    # Changing one's mind.
+
+    def _control(self, leg: Leg) -> None:
+        """Look how a leg is doing; end it when another engine is better."""
+        if leg.engine == "async" or self._home.forced_engine() is not None:
+            return
+        window = leg.window()
+        if window is None:
+            return
+        tasks, seconds, cpu = window
+        if leg.trial_seconds > 0.0:
+            self._judge_trial(leg)
+            return
+        is_new = not self._home.is_metered(self._plan.fn) and cpu > _BUSY_CORES * seconds
+        if is_new or leg.pilot.observe(tasks, seconds, cpu, leg.others()):
+            self._reconsider(leg)
+
+    def _judge_trial(self, leg: Leg) -> None:
+        done, seconds = leg.so_far()
+        if seconds < leg.trial_seconds or done < 2 * leg.workers:
+            return
+        know, left = self._home.knowledge(self._plan.fn), self._source.left()
+        know.learn_trial(leg.engine, leg.workers, done, seconds)
+        choice = choose(know, left, self._home.stable.open_engines())
+        rest = seconds / done * left
+        if choice.rivals and rest > _TRIAL_SHARE * choice.tried_seconds:
+            engine, workers = choice.rivals[0]
+            choice = Choice(
+                engine, workers, f"to be tried: it may beat {leg.engine}", choice.rivals, choice.tried_seconds
+            )
+        else:
+            choice = Choice(choice.engine, choice.workers, choice.reason)
+        if choice.engine == leg.engine:
+            leg.trial_seconds = 0.0
+            return
+        self._switch(leg, choice)
+
+    def _reconsider(self, leg: Leg) -> None:
+        """Tasks are no longer what they were, or were never metered: look at some of them here, and choose again."""
+        if time.monotonic() - self._looked_at < self._patience:
+            return
+        know = self._home.knowledge(self._plan.fn)
+        know.is_checked, know.case.payload = False, None
+        self._source.give_back(leg.recall())
+        self._look(again=True)
+        latest = self._legs[-1] if self._legs else leg
+        if latest.engine == leg.engine:
+            self._patience *= 2
+        if not any(other.pool is not None or other.engine == "serial" for other in self._legs):
+            self._follow(Choice(leg.engine, leg.workers, "as before"), after=leg)
+
+    def _switch(self, leg: Leg, choice: Choice) -> None:
+        self._source.give_back(leg.recall())
+        self._follow(choice, after=leg)
+
+    # What the scout's thread does.
+
+    def on_wait(self) -> bool:
+        """The program waits: have threads help, or let there be more of them. False when that cannot help any more."""
+        if not self._lock.acquire(blocking=False):
+            return True
+        try:
+            if self._is_over:
+                return False
+            if self._segment is not None:
+                self._cut()
+            elif self._looks_here:
+                self._help()
+            leg = self._legs[-1] if self._legs else self._last
+            if leg.engine == "threads" and leg.pool is self._home.stable.threads():
+                self._home.grow(leg.pool)
+            return True
+        finally:
+            self._lock.release()
+
+    def _help(self) -> None:
+        if not self._home.allows("threads") or not self._source.left():
+            return
+        self._looks_here = False
+        stable = self._home.stable
+        self._home.note(
+            self._plan.fn,
+            "threads",
+            stable.most_threads,
+            self._source.given,
+            "tasks wait: others go on meanwhile",
+        )
+        # The scout's own context is empty: tasks are to see that of whoever called `map`.
+        self._context.copy().run(self._start, Leg("threads", stable.most_threads, stable.threads()))
+
+    def _cut(self) -> None:
+        assert self._segment is not None  # noqa: S101 - the caller has looked
+        items, iterator, due = self._segment
+        if time.perf_counter() < due or not self._home.allows("threads"):
+            return
+        self._source.give_back(_core.cut_short(items, iterator))
+        self._segment = None
+        self._looks_here = True
+        self._help()
+
+    # Reading.
+
+    def read(self) -> Generator[T, None, None]:
+        """Give the results."""
+        try:
+            while (leg := self._next_leg()) is not None:
+                if leg.pool is None and not leg.is_over:
+                    yield from leg.results
+                    yield from self._loop(leg)
+                else:
+                    yield from leg.results
+        finally:
+            self.abandon()
+
+    def _next_leg(self) -> Leg | None:
+        with self._lock:
+            if not self._legs and self._source.has_more():
+                self._go_on()
+            if not self._legs:
+                return None
+            self._last = self._legs.popleft()
+            return self._last
+
+    def _go_on(self) -> None:
+        """The last leg has ended before the items have: another thread had begun it, which may not take them all."""
+        last = self._last
+        if last.pool is None:
+            self._legs.append(Leg("serial", 1))
+        else:
+            self._start(Leg(last.engine, last.workers, last.pool))
+
+    def _loop(self, leg: Leg) -> Generator[T, None, None]:
+        """Run items here, some at a time, in plain loops."""
+        count, changed = self._first_segment(), False
+        while not self._legs and not changed:
+            items = self._source.take(count)
+            if not items:
+                return
+            values, cpu = list[Any](), time.thread_time()
+            expected = max(self._mean * count, _SEGMENT_SECONDS)
+            with self._home.watching(self):
+                seconds, error = self._run_segment(items, values, _OVERRUN * expected)
+            cpu = time.thread_time() - cpu
+            yield from values
+            if error is not None:
+                raise error
+            self._refuse_late()
+            if values:
+                self._mean = seconds / len(values)
+                count = self._next_segment(count)
+                if self._mean < TINY_SECONDS:
+                    continue
+                changed = leg.pilot.observe(len(values), seconds, cpu, 0.0)
+                changed = changed and self._mean * self._source.left() > _PATIENCE_SECONDS
+        if changed and not self._legs:
+            self._look_again()
+
+    def _first_segment(self) -> int:
+        return max(min(int(_SEGMENT_SECONDS / max(self._mean, 1e-7)), _MOST_IN_SEGMENT, 4096), 1)
+
+    def _next_segment(self, count: int) -> int:
+        wanted = int(_SEGMENT_SECONDS / max(self._mean, 1e-7))
+        return max(min(wanted, 4 * count, _MOST_IN_SEGMENT), 1)
+
+    def _look_again(self) -> None:
+        know = self._home.knowledge(self._plan.fn)
+        know.is_checked = False
+        self._look(again=True)
+
+    # Ends.
+
+    def abandon(self) -> None:
+        """Give up what has not been taken: tasks that have not started never will."""
+        with self._lock:
+            if self._is_over:
+                return
+            self._is_over = True
+            self._source.drop()
+            legs, self._legs = [self._last, *self._legs], deque()
+        for leg in legs:
+            leg.is_over = True
+            close = getattr(leg.results, "close", None)
+            if close is not None:
+                close()
+        self._home.unwatch(self)
+
+    def cancel(self) -> None:
+        """Drop what has not been handed in; what was is the pools' matter."""
+        with self._lock:
+            self._source.drop()
+
+    def hand_in_all(self) -> bool:
+        """Hand in what is left of collections, whoever reads the results. False when items of generators are left."""
+        with self._lock:
+            if self._is_over:
+                return True
+            if not self._plan.eager:
+                return not self._source.has_more()
+            last = self._legs[-1] if self._legs else self._last
+            while items := self._source.take(_EAGER_TASKS):
+                if last.pool is None:
+                    last = Leg("serial", 1)
+                    last.is_over = True
+                    last.results = _run_here(self._plan.fn, items, star=self._source.star)
+                    self._legs.append(last)
+                    continue
+                last.is_over = True
+                last = Leg(last.engine, last.workers, last.pool)
+                last.is_over = True
+                last.results = self._results_of(last, items, eager=True)
+                self._legs.append(last)
+            return True
+
+    def leave(self) -> bool:
+        """Hand in what is left; nobody will read the results."""
+        whole = self.hand_in_all()
+        with self._lock:
+            self._is_over = True
+            legs, self._legs = [self._last, *self._legs], deque()
+        for leg in legs:
+            leave = getattr(leg.results, "leave", None)
+            if leave is not None:
+                leave()
+        self._home.unwatch(self)
+        return whole
+
+
+class Results(Generic[T]):
+    """What `map` returns: an iterator, and quick to those who iterate over it whole."""
+
+    def __init__(self, course: Course[T]) -> None:
+        self._course = course
+        self._results = course.read()
+        self._is_read = False
+
+    @property
+    def engine(self) -> str:
+        """What runs the tasks now, for readers; may be asked by any thread."""
+        return self._course.engine
+
+    def __iter__(self) -> Iterator[T]:
+        self._is_read = True
+        return self._results
+
+    def __next__(self) -> T:
+        self._is_read = True
+        return next(self._results)
+
+    def close(self) -> None:
+        """Give up what has not been taken: tasks that have not started never will."""
+        self._is_read = True
+        self._results.close()
+        self._course.abandon()
+
+    def __del__(self) -> None:
+        if not self._is_read and not self._course.leave():
+            warn_unread()
+
+
+def _call(look: Look, item: Any, values: list[Any]) -> BaseException | None:
+    """Run one task under the meter; return what it raised."""
+    try:
+        values.append(look.call(item))
+    except Exception as raised:  # noqa: BLE001 - the task's own, given out in its place
+        return raised
+    return None
+
+
+def _then_raise(values: list[Any], error: BaseException) -> Generator[Any, None, None]:
+    yield from values
+    raise error
+
+
+def _run_here(fn: Any, items: list[Any], *, star: bool) -> Iterator[Any]:
+    """Run the tasks now; their results wait."""
+    values: list[Any] = []
+    try:
+        values.extend(itertools.starmap(fn, items) if star else map(fn, items))
+    except Exception as error:  # noqa: BLE001 - the task's own, given out in its place
+        return _then_raise(values, error)
+    return iter(values)
+
+
+def _columns(rows: Any, width: int) -> tuple[Any, ...]:
+    """Cut rows into iterators of their own for `zip`, which asks each in turn."""
+    row: tuple[Any, ...] = ()
+
+    def first() -> Iterator[Any]:
+        nonlocal row
+        for row in rows:
+            yield row[0]
+
+    def other(column: int) -> Iterator[Any]:
+        while True:
+            yield row[column]
+
+    return (first(), *(other(column) for column in range(1, width)))

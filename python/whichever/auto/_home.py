@@ -1,0 +1,194 @@
+"""What the maps and tasks of one auto pool share: its pools, what it knows of functions, its scout, its history."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import warnings
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from whichever import _core
+from whichever._types import ENGINE_NAMES
+from whichever.auto._decision import Decision, History, name_of
+from whichever.auto._stable import Stable, cores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from whichever._types import EngineName
+    from whichever.auto._course import Course
+    from whichever.auto._knowledge import Knowledge
+
+_FUNCTIONS_KEPT = 256
+_MOST_AT_ONCE = 512
+"""Coroutines that wait at once, unless the user says how many."""
+_WAITING_SHARE = 0.05
+
+
+class Home:
+    """See the module.
+
+    Args:
+        engines: Engines that may be chosen; empty for all.
+        workers: Most workers; None to find out.
+        verbose: Whether to print decisions.
+    """
+
+    def __init__(self, engines: Sequence[EngineName], workers: int | None, *, verbose: bool) -> None:
+        self.engines = tuple(engines)
+        self.workers = workers
+        self.stable = Stable(workers)
+        self.history = History(verbose=verbose)
+        self.latest: Decision | None = None
+        self.latest_knowledge: Knowledge | None = None
+        self._known: dict[Any, Knowledge] = {}
+        self._watched: list[Course[Any]] = []
+        self._watches_tasks = False
+        self._has_warned = False
+        self._lock = threading.Lock()
+        own = weakref.ref(self)
+        self._scout = _core.Scout(lambda: _on_wait(own))
+
+    @property
+    def most_at_once(self) -> int:
+        """Most coroutines at once."""
+        return _MOST_AT_ONCE if self.workers is None else self.workers
+
+    def allows(self, engine: EngineName) -> bool:
+        """Say whether an engine may be chosen."""
+        return not self.engines or engine in self.engines
+
+    def forced_engine(self) -> EngineName | None:
+        """Return the engine that the environment asks for, or the only one that may be chosen."""
+        asked = os.environ.get("WHICHEVER_ENGINE", "")
+        for name in ENGINE_NAMES:
+            if name == asked:
+                return name
+        return self.engines[0] if len(self.engines) == 1 else None
+
+    def fixed_workers(self, engine: EngineName) -> int:
+        """Return how many workers an engine gets that was asked for."""
+        if engine == "serial":
+            return 1
+        if self.workers is not None:
+            return self.workers
+        return {"threads": min(32, cores() + 4), "async": _MOST_AT_ONCE}.get(engine, cores())
+
+    def knowledge(self, fn: Callable[..., Any]) -> Knowledge:
+        """Return what is known of a function, which may be nothing yet."""
+        from whichever.auto._knowledge import Knowledge  # noqa: PLC0415 - 20 ms that short maps do not pay
+
+        key = key_of(fn)
+        with self._lock:
+            found = self._known.get(key)
+            if found is None:
+                found = self._known[key] = Knowledge(fn, self.engines, self.workers)
+                while len(self._known) > _FUNCTIONS_KEPT:
+                    del self._known[next(iter(self._known))]
+            found.fn = fn
+            self.latest_knowledge = found
+            return found
+
+    def is_metered(self, fn: Callable[..., Any]) -> bool:
+        """Say whether tasks of a function were metered."""
+        found = self._known.get(key_of(fn))
+        return found is not None and found.is_metered
+
+    def waits(self, fn: Callable[..., Any]) -> bool:
+        """Say whether a function's tasks wait, as far as is known."""
+        if not self.is_metered(fn):
+            return True
+        ledger = self.knowledge(fn).case.question()["ledger"]
+        blocked = sum(ledger["parts"]["blocked"].values())
+        return bool(blocked > _WAITING_SHARE * ledger["wall"])
+
+    def note(self, fn: Callable[..., Any], engine: EngineName, workers: int, done: int, reason: str) -> None:
+        """Keep a decision, unless it says what the one before did."""
+        latest = self.latest
+        decision = self.history.note(fn, engine, workers, done, reason)
+        del latest
+        self.latest = decision
+
+    def grow(self, pool: Any) -> bool:
+        """Let there be more threads, if tasks wait for one. False when none does, or no more may be."""
+        counts = pool.statistics()
+        if not counts.waiting or counts.workers >= self.stable.most_threads:
+            return False
+        if not counts.workers_idle:
+            pool.raise_workers(min(2 * max(counts.workers, 1), self.stable.most_threads))
+        return True
+
+    def watch(self, course: Course[Any]) -> None:
+        """Tell a course from now on when the program waits."""
+        with self._lock:
+            if course not in self._watched:
+                self._watched.append(course)
+            self._scout.arm()
+
+    def unwatch(self, course: Course[Any]) -> None:
+        """Tell it no more."""
+        with self._lock:
+            if course in self._watched:
+                self._watched.remove(course)
+            if not self._watched and not self._watches_tasks:
+                self._scout.disarm()
+
+    def watch_tasks(self) -> None:
+        """Let there be more threads when the program waits and single tasks wait for one."""
+        if not self._watches_tasks:
+            with self._lock:
+                self._watches_tasks = True
+                self._scout.arm()
+
+    def warn_late(self, fn: Callable[..., Any], error: BaseException | None) -> None:
+        """Say once that tasks stay here that were to go to processes."""
+        if not self._has_warned:
+            self._has_warned = True
+            msg = f"arguments of {name_of(fn)} do not pickle ({error}): such tasks run in threads"
+            warnings.warn(msg, RuntimeWarning, stacklevel=4)
+
+    @contextlib.contextmanager
+    def watching(self, course: Course[Any]) -> Generator[None, None, None]:
+        """Watch for the time of a block, or longer if it was being watched before or threads have begun to help."""
+        self.watch(course)
+        try:
+            yield
+        finally:
+            if not course.has_threads():
+                self.unwatch(course)
+
+    def on_wait(self) -> None:
+        """In the scout's thread: the program waits."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            watched, tasks = tuple(self._watched), self._watches_tasks
+        finally:
+            self._lock.release()
+        for course in watched:
+            course.on_wait()
+        if tasks and not self.grow(self.stable.threads()):
+            with self._lock:
+                self._watches_tasks = False
+                if not self._watched:
+                    self._scout.disarm()
+
+    def close(self) -> None:
+        """End the scout."""
+        self._scout.close()
+
+
+def _on_wait(own: weakref.ref[Home]) -> None:
+    home = own()
+    if home is not None:
+        home.on_wait()
+
+
+def key_of(fn: Callable[..., Any]) -> Any:
+    """Return what a function is known by: its code, so that a lambda made anew each time is the same one."""
+    code = getattr(getattr(fn, "__func__", fn), "__code__", None)
+    if code is not None:
+        return code
+    return getattr(fn, "__qualname__", type(fn).__qualname__), type(fn)

@@ -1,0 +1,109 @@
+"""What is known of one function's tasks, and what the model makes of it.
+
+It grows: items that were run under the meter, short runs of engines, what excludes an engine. A later map of the same
+function begins with it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from whichever.advisor._judge import Case, Trial
+from whichever.advisor._machine import known_costs
+from whichever.advisor._neighbours import Neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from whichever._types import EngineName
+    from whichever.advisor._effects import Reach
+    from whichever.advisor._judge import Answer
+    from whichever.advisor._payload import Payload
+
+COPYING: tuple[EngineName, ...] = ("interpreters", "processes")
+_NOT_ONLY_MODULES = frozenset({"__main__", "builtins", "whichever", "sys"})
+_LENGTHS = 500
+"""Task lengths kept, the latest."""
+
+
+class Knowledge:
+    """See the module. One thread at a time uses it.
+
+    Args:
+        fn: The function.
+        engines: Engines that may be chosen; empty for all.
+        most: Most workers; None for what the model thinks best.
+    """
+
+    def __init__(self, fn: Callable[..., Any], engines: Sequence[EngineName], most: int | None) -> None:
+        self.fn = fn
+        self.case = Case(costs=known_costs(), coroutine=False, engines=tuple(engines))
+        self.most = most
+        self.answer: Answer | None = None
+        self.is_checked = False
+        """Whether it was seen that tasks change nothing that copies would miss."""
+        self.is_metered = False
+        self._neighbours = Neighbours()
+        for name, reason in _not_here().items():
+            self.case.excluded.setdefault(name, reason)
+
+    def learn_reach(self, reach: Reach, excluded: Mapping[EngineName, str]) -> None:
+        """Take in what was found before anything ran."""
+        for name, reason in excluded.items():
+            self.case.excluded.setdefault(name, reason)
+        tops = {name.partition(".")[0] for name in reach.modules} - _NOT_ONLY_MODULES
+        self.case.modules = sum(name.partition(".")[0] in tops for name in sys.modules)
+
+    def exclude(self, reasons: Mapping[EngineName, str]) -> None:
+        """Rule engines out for good."""
+        for name, reason in reasons.items():
+            self.case.excluded.setdefault(name, reason)
+
+    def copies_are_excluded(self) -> bool:
+        """Whether no engine is possible that works on copies."""
+        return all(name in self.case.excluded for name in COPYING)
+
+    def learn_ledger(self, ledger_json: str, task_seconds: Sequence[float]) -> None:
+        """Take in what the meter has seen; it replaces what was seen before."""
+        self.case.ledger = ledger_json
+        self.case.task_seconds = list(task_seconds)[-_LENGTHS:]
+        self.case.trials = []  # they were of tasks that may have been others
+        self.is_metered = True
+
+    def learn_payload(self, payload: Payload) -> None:
+        """Take in what arguments and results weigh."""
+        self.case.payload = payload
+        if payload.error is not None:
+            self.exclude(dict.fromkeys(COPYING, payload.error))
+
+    def learn_trial(self, engine: EngineName, workers: int, tasks: int, seconds: float) -> None:
+        """Take in a short run; one of the same engine and workers before it is forgotten."""
+        trial, same = Trial(engine, workers, tasks, seconds, 0.0), (engine, workers)
+        self.case.trials = [old for old in self.case.trials if (old.engine, old.workers) != same]
+        self.case.trials.append(trial)
+
+    def ask(self, tasks: int, open_engines: set[EngineName]) -> Answer:
+        """Ask the model about so many tasks; engines that are open already cost no start-up."""
+        case = self.case
+        costs: dict[str, Any] = {**known_costs()}
+        costs["engines"] = {
+            name: {**cost, "start": 0.0, "start_worker": 0.0} if name in open_engines else cost
+            for name, cost in costs["engines"].items()
+        }
+        case.costs, case.tasks = costs, max(tasks, 1)
+        case.others_busy = self._neighbours.busy()
+        self._neighbours = Neighbours()
+        self.answer = case.answer()
+        return self.answer
+
+
+def _not_here() -> dict[EngineName, str]:
+    import os  # noqa: PLC0415
+
+    found: dict[EngineName, str] = {}
+    if sys.version_info < (3, 14):
+        found["interpreters"] = "needs CPython 3.14 or later"
+    if not hasattr(os, "fork") or not sys.executable:
+        found["processes"] = "this platform cannot fork worker processes from a template"
+    return found

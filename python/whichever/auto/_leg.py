@@ -1,0 +1,116 @@
+"""One leg of a map: items that one engine runs, until there are none or another engine takes over."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from whichever import _core
+from whichever.advisor._neighbours import Neighbours
+from whichever.auto._stable import cpu_seconds, ended_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from whichever._types import EngineName
+
+_WINDOW_SECONDS = 0.05
+_WINDOW_TASKS = 4
+"""Tasks for each worker that must end in a window, unless it gets very long."""
+_LONG_WINDOW_SECONDS = 1.0
+_BLOCK_SECONDS = 0.005
+_MOST_IN_BLOCK = 4096
+_KEPT = 20_000
+"""Items kept that may not have begun: more than any pool takes ahead."""
+
+
+class Leg:
+    """See the module.
+
+    Args:
+        engine: The engine.
+        workers: Its workers.
+        pool: Its pool; None for a plain loop.
+        is_trial: Whether it is to tell whether this engine is faster.
+        seconds: For how long, then.
+    """
+
+    def __init__(
+        self,
+        engine: EngineName,
+        workers: int,
+        pool: Any = None,
+        *,
+        rivals: tuple[tuple[EngineName, int], ...] = (),
+        seconds: float = 0.0,
+    ) -> None:
+        self.engine = engine
+        self.workers = workers
+        self.pool = pool
+        self.rivals = rivals
+        self.trial_seconds = seconds
+        self.results: Iterator[Any] = iter(())
+        self.is_over = False
+        self.pilot = _core.Pilot()
+        self.recent: deque[Any] = deque(maxlen=_KEPT)
+        self.given = 0
+        self._block = 1
+        self._block_at = 0.0
+        self._window: tuple[float, int, float] | None = None
+        self._begun: tuple[float, int] | None = None
+        self._neighbours = Neighbours()
+
+    def next_block(self) -> int:
+        """Return how many items to hand in until the next look: so many as keep that rare, and not too rare."""
+        now = time.perf_counter()
+        taken, self._block_at = now - self._block_at, now
+        if taken < _BLOCK_SECONDS:
+            self._block = min(2 * self._block, _MOST_IN_BLOCK)
+        elif taken > 4 * _BLOCK_SECONDS:
+            self._block = max(self._block // 2, 1)
+        return self._block
+
+    def hand_in(self, items: list[Any]) -> None:
+        """Remember what goes to the engine."""
+        self.given += len(items)
+        if self.engine == "threads":
+            self.recent.extend(items)
+
+    def window(self) -> tuple[int, float, float] | None:
+        """Return tasks ended, seconds and CPU seconds since the last window, if it is time for one."""
+        now = time.perf_counter()
+        if self._window is None:
+            self._window = now, ended_tasks(self.pool), cpu_seconds(self.pool)
+            self._begun = self._window[:2]
+            return None
+        at, ended, cpu = self._window
+        if now - at < _WINDOW_SECONDS:
+            return None
+        ended_now = ended_tasks(self.pool)
+        if ended_now - ended < _WINDOW_TASKS * min(self.workers, 8) and now - at < _LONG_WINDOW_SECONDS:
+            return None
+        cpu_now = cpu_seconds(self.pool)
+        self._window = now, ended_now, cpu_now
+        return ended_now - ended, now - at, cpu_now - cpu
+
+    def others(self) -> float:
+        """Return the cores that other programs took since this was last asked."""
+        busy, self._neighbours = self._neighbours.busy(), Neighbours()
+        return busy
+
+    def so_far(self) -> tuple[int, float]:
+        """Return tasks ended and seconds since the leg began."""
+        if self._begun is None:
+            return 0, 0.0
+        at, ended = self._begun
+        return ended_tasks(self.pool) - ended, time.perf_counter() - at
+
+    def recall(self) -> list[Any]:
+        """Take back what has been handed in and has not begun; the leg ends with what has."""
+        self.is_over = True
+        recall = getattr(self.results, "recall", None)
+        if recall is None or self.engine != "threads":
+            return []
+        lost = self.given - recall()
+        return list(self.recent)[-lost:] if lost > 0 else []
