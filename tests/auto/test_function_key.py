@@ -30,7 +30,6 @@ def key_of(text):
 
 SAME = [
     ("def task(x): return x + 1", "\n\n# moved\ndef task(x): return x + 1"),
-    ("task = lambda x: x in {'a', 'b', 'c'}", "task = lambda x: x in {'c', 'b', 'a'}"),
     ("def task(x, data=[1]): return x", "def task(x, data=[2]): return x"),
     (
         "def make(n):\n    def task(x): return x + n\n    return task\ntask = make(1)",
