@@ -9,18 +9,24 @@ import whichever
 
 KINDS = [
     name
-    for name in ("SerialPool", "ThreadPool", "AsyncPool", "InterpreterPool", "ProcessPool")
+    for name in ("SerialPool", "ThreadPool", "AsyncPool", "InterpreterPool", "ProcessPool", "Pool")
     if name in whichever.__all__
 ]
 SECONDS = 40
+SIZE = {"Pool": "workers"}
+"""What the number of workers is called, where it is not ``max_workers``."""
 
 
 def exists(kind):
     try:
-        getattr(whichever, kind)(1).shutdown()
+        make(kind, 1).shutdown()
     except whichever.EngineUnavailableError:
         return False
     return True
+
+
+def make(kind, workers, **arguments):
+    return getattr(whichever, kind)(**{SIZE.get(kind, "max_workers"): workers}, **arguments)
 
 
 class Awaited:
@@ -60,11 +66,11 @@ def task(kind):
 def make_pool(kind):
     pools = []
 
-    def make(workers=2, **arguments):
-        pools.append(getattr(whichever, kind)(workers, **arguments))
+    def make_one(workers=2, **arguments):
+        pools.append(make(kind, workers, **arguments))
         return pools[-1]
 
-    yield make
+    yield make_one
     for pool in pools:
         pool.shutdown(cancel_futures=True)
 

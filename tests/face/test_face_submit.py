@@ -188,7 +188,7 @@ def test_ctrl_c_that_leaves_the_with_block_drops_what_waits(make_pool, task, tmp
 
 
 def test_a_pool_that_nobody_holds_runs_what_was_handed_in(kind, task, until):
-    pool = getattr(whichever, kind)(1)
+    pool = getattr(whichever, kind)(**({"workers": 1} if kind == "Pool" else {"max_workers": 1}))
     handed_in = [pool.submit(task(tasks.square), item) for item in range(20)]
     gone = weakref.ref(pool)
     del pool
@@ -197,11 +197,13 @@ def test_a_pool_that_nobody_holds_runs_what_was_handed_in(kind, task, until):
     assert [future.result() for future in handed_in] == [item * item for item in range(20)]
 
 
+@pytest.mark.but("Pool")  # which runs tasks in the caller's thread too
 def test_the_initializer_runs_before_the_tasks(make_pool, task):
     pool = make_pool(2, initializer=tasks.prepare, initargs=("ready",))
     assert list(pool.map(task(tasks.look), range(10))) == ["ready"] * 10
 
 
+@pytest.mark.but("Pool")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_initializer_that_raises_breaks_the_pool_and_is_the_cause(make_pool, task):
     pool = make_pool(1, initializer=tasks.fail, initargs=("not prepared",))
@@ -213,6 +215,7 @@ def test_an_initializer_that_raises_breaks_the_pool_and_is_the_cause(make_pool, 
         pool.submit(task(tasks.same), 1).result()
 
 
+@pytest.mark.but("Pool")
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
@@ -230,7 +233,7 @@ def test_it_says_what_it_is(kind, make_pool):
     assert repr(make_pool(3)) == f"<{kind} max_workers=3>"
 
 
-@pytest.mark.but("InterpreterPool", "ThreadPool")
+@pytest.mark.but("InterpreterPool", "ThreadPool", "Pool")
 def test_options_are_a_view_of_the_pool(pool, task):
     view = pool.options(timeout=20)
     assert isinstance(view, futures.Executor)

@@ -34,6 +34,9 @@ T = TypeVar("T")
 _FIRST_THREADS_TASKS = 512
 """Handed to threads at once: so many may be waiting before the reader comes back."""
 _EAGER_TASKS = 50_000
+_GENERATED_FIRST = 64
+_GENERATED_AHEAD = 1024
+"""Results of tasks that ran here may wait for their reader, where items come from a generator; at first, and later."""
 _SEGMENT_SECONDS = 0.01
 _MOST_IN_SEGMENT = 100_000
 _OVERRUN = 4.0
@@ -57,11 +60,14 @@ class Course(Generic[T]):
         self._home, self._plan = home, plan
         self._context = contextvars.copy_context()
         self._deadline = None if plan.timeout is None else time.monotonic() + plan.timeout
-        self._source = Source(plan.iterables, eager=plan.eager, ahead=plan.buffersize)
+        self._source = Source(plan.iterables, eager=plan.eager, ahead=plan.buffersize, is_scout=home.is_scout)
         self._legs: deque[Leg] = deque()
         self._last = Leg("serial", 1)
         self._lock = threading.RLock()
         self._looks_here = False
+        self._unsure: Look | None = None
+        self._is_read = False
+        self._is_running = False
         self._segment: tuple[list[Any], Iterator[Any], float] | None = None
         self._is_over = False
         self._patience = _PATIENCE_SECONDS
@@ -101,14 +107,12 @@ class Course(Generic[T]):
 
     def _look(self, *, again: bool = False) -> None:
         """Run items here until it is known where to go on, or threads have begun to help because this one waits."""
-        look = Look(self._home, self._plan.fn, star=self._source.star)
+        look, self._unsure = self._unsure or Look(self._home, self._plan.fn, star=self._source.star), None
         leg, values = Leg("serial", 1), list[Any]()
         with self._lock:
             self._looks_here = True
         try:
             with self._home.watching(self):
-                if again:
-                    look.become_serious(self._source.peek())
                 choice, error = self._look_until_sure(look, values, again=again)
         finally:
             with self._lock:
@@ -116,31 +120,56 @@ class Course(Generic[T]):
             look.close()
             self._looked_at = time.monotonic()
             self._mean = look.mean()
+        if choice is None and error is None and not helped and self._is_full(values):
+            self._unsure = look
+        leg.is_over = self._unsure is not None
         leg.results = iter(values) if error is None else _then_raise(values, error)
         with self._lock:
             self._legs.insert(len(self._legs) - helped, leg)
             if choice is not None and not helped:
                 self._follow(choice)
 
+    def _is_full(self, values: list[Any]) -> bool:
+        """Whether no more items may be taken before results are."""
+        most = self._most_ahead()
+        return most is not None and len(values) >= most
+
+    def _most_ahead(self) -> int | None:
+        """Return how many results may wait for the reader while tasks run here."""
+        if self._plan.buffersize is not None or self._source.eager:
+            return self._plan.buffersize
+        return _GENERATED_AHEAD if self._is_read else _GENERATED_FIRST
+
     def _look_until_sure(
         self, look: Look, values: list[Any], *, again: bool
     ) -> tuple[Choice | None, BaseException | None]:
-        choice, error, sprints = None, None, not again
-        while choice is None and self._looks_here:
-            items = self._source.take(look.next_sprint() if sprints else 1)
+        choice, error, sprints = None, None, not again and not look.is_serious()
+        while choice is None and self._looks_here and not self._is_full(values):
+            items = self._source.take(self._at_most(look.next_sprint() if sprints else 1, values))
             if not items:
                 break
+            item = items[-1]
+            if again:
+                look.become_serious(item)
+            before = len(values)
+            self._is_running = True
             if sprints:
                 seconds, error = self._run_segment(items, values, 0.0)
-                sprints = look.note(len(items), seconds)
+                sprints = look.note(len(values) - before, seconds)
             else:
-                error = _call(look, items[0], values)
+                error = _call(look, item, values)
+            self._is_running = False
+            if error is None and (error := self._lateness()) is not None:
+                del values[before:]
             if error is not None:
                 break
-            self._refuse_late()
             if not sprints:
-                choice = look.think(self._source.left(), self._source.peek)
+                choice = look.think(self._source.left(), item)
         return choice, error
+
+    def _at_most(self, count: int, values: list[Any]) -> int:
+        most = self._most_ahead()
+        return count if most is None else max(min(count, most - len(values)), 1)
 
     def _run_segment(
         self, items: list[Any], values: list[Any], most_seconds: float
@@ -161,9 +190,9 @@ class Course(Generic[T]):
                 self._segment = None
         return time.perf_counter() - begin, error
 
-    def _refuse_late(self) -> None:
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            raise TimeoutError
+    def _lateness(self) -> BaseException | None:
+        """Return what is to be raised when the time for all results is over."""
+        return TimeoutError() if self._deadline is not None and time.monotonic() > self._deadline else None
 
     def _bridge(self, pool: Any, workers: int) -> Leg | None:
         """While processes start, run items here."""
@@ -248,11 +277,21 @@ class Course(Generic[T]):
             if leg.given:
                 with self._lock:
                     self._control(leg)
-            items = [] if leg.is_over else self._source.take(count)
-            if not items:
+            if leg.is_over:
                 return
-            leg.hand_in(items)
-            yield from items
+            if self._source.eager:
+                items = self._source.take(count)
+                if not items:
+                    return
+                leg.hand_in(items)
+                yield from items
+                continue
+            for _ in range(count):  # what has not been asked for is not taken
+                items = self._source.take(1)
+                if not items:
+                    return
+                leg.hand_in_one(items[0])
+                yield items[0]
 
     # Changing one's mind.
 
@@ -320,10 +359,10 @@ class Course(Generic[T]):
                 return False
             if self._segment is not None:
                 self._cut()
-            elif self._looks_here:
+            elif self._looks_here and self._is_running:
                 self._help()
             leg = self._legs[-1] if self._legs else self._last
-            if leg.engine == "threads" and leg.pool is self._home.stable.threads():
+            if leg.engine == "threads" and leg.pool is self._home.stable.growing():
                 self._home.grow(leg.pool)
             return True
         finally:
@@ -351,13 +390,13 @@ class Course(Generic[T]):
             return
         self._source.give_back(_core.cut_short(items, iterator))
         self._segment = None
-        self._looks_here = True
         self._help()
 
     # Reading.
 
     def read(self) -> Generator[T, None, None]:
         """Give the results."""
+        self._is_read = True
         try:
             while (leg := self._next_leg()) is not None:
                 if leg.pool is None and not leg.is_over:
@@ -380,7 +419,9 @@ class Course(Generic[T]):
     def _go_on(self) -> None:
         """The last leg has ended before the items have: another thread had begun it, which may not take them all."""
         last = self._last
-        if last.pool is None:
+        if self._unsure is not None:
+            self._look()
+        elif last.pool is None:
             self._legs.append(Leg("serial", 1))
         else:
             self._start(Leg(last.engine, last.workers, last.pool))
@@ -389,7 +430,7 @@ class Course(Generic[T]):
         """Run items here, some at a time, in plain loops."""
         count, changed = self._first_segment(), False
         while not self._legs and not changed:
-            items = self._source.take(count)
+            items = self._source.take(self._at_most(count, []))
             if not items:
                 return
             values, cpu = list[Any](), time.thread_time()
@@ -397,10 +438,12 @@ class Course(Generic[T]):
             with self._home.watching(self):
                 seconds, error = self._run_segment(items, values, _OVERRUN * expected)
             cpu = time.thread_time() - cpu
+            late = self._lateness()
+            if late is not None:
+                raise late
             yield from values
             if error is not None:
                 raise error
-            self._refuse_late()
             if values:
                 self._mean = seconds / len(values)
                 count = self._next_segment(count)

@@ -46,6 +46,7 @@ class Home:
         self._known: dict[Any, Knowledge] = {}
         self._watched: list[Course[Any]] = []
         self._watches_tasks = False
+        self._scout_thread = 0
         self._has_warned = False
         self._lock = threading.Lock()
         own = weakref.ref(self)
@@ -159,8 +160,13 @@ class Home:
             if not course.has_threads():
                 self.unwatch(course)
 
+    def is_scout(self) -> bool:
+        """Say whether the calling thread is the scout's."""
+        return threading.get_ident() == self._scout_thread
+
     def on_wait(self) -> None:
         """In the scout's thread: the program waits."""
+        self._scout_thread = threading.get_ident()
         if not self._lock.acquire(blocking=False):
             return
         try:
@@ -169,7 +175,8 @@ class Home:
             self._lock.release()
         for course in watched:
             course.on_wait()
-        if tasks and not self.grow(self.stable.threads()):
+        growing = self.stable.growing()
+        if tasks and not (growing is not None and self.grow(growing)):
             with self._lock:
                 self._watches_tasks = False
                 if not self._watched:

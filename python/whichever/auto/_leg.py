@@ -77,6 +77,12 @@ class Leg:
         if self.engine == "threads":
             self.recent.extend(items)
 
+    def hand_in_one(self, item: Any) -> None:
+        """Remember an item that goes to the engine."""
+        self.given += 1
+        if self.engine == "threads":
+            self.recent.append(item)
+
     def window(self) -> tuple[int, float, float] | None:
         """Return tasks ended, seconds and CPU seconds since the last window, if it is time for one."""
         now = time.perf_counter()

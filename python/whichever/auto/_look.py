@@ -80,6 +80,10 @@ class Look:
         self._watch: Watch | None = None
         self._pairs: list[tuple[Any, Any]] = []
 
+    def is_serious(self) -> bool:
+        """Say whether tasks have been metered."""
+        return self._serious_seconds > 0.0
+
     def next_sprint(self) -> int:
         """Return how many items to run before the next look at the clock: twice as many as before."""
         return max(self._count, 1)
@@ -131,8 +135,8 @@ class Look:
         """Return the seconds of a task, on average."""
         return self._seconds / max(self._count, 1)
 
-    def think(self, left: int, next_item: Callable[[], Any]) -> Choice | None:
-        """Choose, if enough is known for the `left` tasks; `next_item` gives the next one without taking it."""
+    def think(self, left: int, item: Any) -> Choice | None:
+        """Choose, if enough is known for the `left` tasks; `item` is one of them, to be inspected."""
         ahead = self.mean() * left
         if ahead < _WORTH_SECONDS:
             return Choice("serial", 1, "what is left takes less than starting anything")
@@ -142,7 +146,7 @@ class Look:
             opened = self._home.stable.open_engines() & {"processes", "interpreters"}
             if ahead < (_SERIOUS_OPEN_SECONDS if opened else _SERIOUS_SECONDS):
                 return Choice("serial", 1, "what is left takes less than starting processes")
-            self.become_serious(next_item())
+            self.become_serious(item)
             return None
         if self._serious_seconds < max(_LEAST_SECONDS, min(_ENOUGH_SECONDS, _ENOUGH_SHARE * ahead)):
             return None

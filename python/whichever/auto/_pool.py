@@ -28,7 +28,7 @@ class Pool(PoolFace):
     """Runs tasks in threads, processes, an event loop or right here: whichever is faster.
 
     Args:
-        engine: ``auto``, or the one engine to use.
+        engine: ``auto``, or the one engine to use. A number is taken for `workers`, which other executors have first.
         workers: Most workers; None to find out how many are best.
         engines: Engines that may be chosen; None for all.
         seed: Makes what it tries by chance repeatable.
@@ -38,7 +38,7 @@ class Pool(PoolFace):
 
     def __init__(
         self,
-        engine: EngineName | str = "auto",
+        engine: EngineName | str | int = "auto",
         workers: int | None = None,
         *,
         engines: Collection[EngineName] | None = None,
@@ -47,6 +47,11 @@ class Pool(PoolFace):
         remember: bool = True,
     ) -> None:
         del seed, remember
+        if isinstance(engine, int):
+            if workers is not None:
+                msg = f"Pool({engine}, {workers}) says the number of workers twice: the engine comes first"
+                raise TypeError(msg)
+            engine, workers = "auto", engine
         chosen = _check_engines(engine, engines)
         if workers is not None:
             check_workers(workers)

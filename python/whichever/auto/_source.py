@@ -1,4 +1,4 @@
-"""Where a map's items come from: taken by several threads, one at a time each, and given back where a run was cut."""
+"""Where a map's items come from: taken by its reader and by the scout, and given back where a run was cut."""
 
 from __future__ import annotations
 
@@ -10,32 +10,40 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _GUESSED = 1000
 """Items of an iterator that tells no length."""
 _READY_SECONDS = 0.0005
-_READY_MOST = 256
+_READY_MOST = 64
 """Of a generator, so many items are taken before the first task runs, if they come that fast."""
 _NONE = object()
 
 
 class Source:
-    """See the module. An iterator is only advanced by the thread that made this; collections by any.
+    """See the module. The scout takes of a generator what is ready only, and never advances it.
 
     Args:
         iterables: Taken together; with more than one, an item is a tuple of arguments.
         eager: Whether all of them are collections.
         ahead: Most items that may be taken ahead of the results; None for no limit.
+        is_scout: Says whether the calling thread is the scout's.
     """
 
-    def __init__(self, iterables: Sequence[Iterable[Any]], *, eager: bool, ahead: int | None) -> None:
+    def __init__(
+        self,
+        iterables: Sequence[Iterable[Any]],
+        *,
+        eager: bool,
+        ahead: int | None,
+        is_scout: Callable[[], bool],
+    ) -> None:
         self.star = len(iterables) != 1
-        self._eager = eager
+        self.eager = eager
         self._items: Iterator[Any] | None = zip(*iterables, strict=False) if self.star else iter(iterables[0])
         self._back: deque[Any] = deque()
         self._lock = threading.Lock()
-        self._owner = threading.get_ident()
+        self._is_scout = is_scout
         lengths = [operator.length_hint(items, -1) for items in iterables]
         self._length = min(lengths) if lengths and min(lengths) >= 0 else None
         self.given = 0
@@ -59,7 +67,7 @@ class Source:
         """Take up to `count` items; none when there are none for this thread."""
         with self._lock:
             taken = [self._back.popleft() for _ in range(min(count, len(self._back)))]
-            if len(taken) < count and (self._eager or threading.get_ident() == self._owner):
+            if len(taken) < count and (self.eager or not self._is_scout()):
                 taken += itertools.islice(self._require(), count - len(taken))
                 self._is_at_end = len(taken) < count
             self.given += len(taken)
@@ -70,12 +78,6 @@ class Source:
         with self._lock:
             self._back.extendleft(reversed(items))
             self.given -= len(items)
-
-    def peek(self) -> Any:
-        """Return the next item without taking it; None when there is none."""
-        taken = self.take(1)
-        self.give_back(taken)
-        return taken[0] if taken else None
 
     def has_more(self) -> bool:
         """Say whether there is an item for this thread."""

@@ -66,6 +66,11 @@ class Stable:
                 self._pools["threads", _GROWING] = found
             return found
 
+    def growing(self) -> ThreadPool | None:
+        """Return the thread pool that grows, if there is one, closed or not."""
+        found = self._pools.get(("threads", _GROWING))
+        return found if isinstance(found, executors.ThreadPool) else None
+
     def open_engines(self) -> set[EngineName]:
         """Name the engines that have a pool already."""
         with self._lock:
