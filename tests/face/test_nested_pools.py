@@ -67,6 +67,11 @@ def spares():
     return _spare_count(32)
 
 
+def workers_of_a_chosen_engine(engine):
+    with whichever.Pool(engine) as pool:
+        return pool._home.fixed_workers(engine)
+
+
 def double(number):
     return 2 * number
 
@@ -140,6 +145,12 @@ def test_an_initializer_is_told_too():
 def test_a_pool_inside_a_worker_has_fewer_workers_by_default(outer, name, expected):
     with getattr(whichever, outer)(2) as pool:
         assert pool.submit(default_workers, name).result() == expected
+
+
+@pytest.mark.parametrize("outer", ["ThreadPool", "ProcessPool"])
+def test_a_pool_that_chooses_counts_on_its_share_too(outer):
+    with getattr(whichever, outer)(2) as pool:
+        assert pool.submit(workers_of_a_chosen_engine, "processes").result() == max(USABLE // 2, 1)
 
 
 def test_workers_that_were_asked_for_stay():
