@@ -6,13 +6,13 @@ import fake_core
 import pytest
 from hand import Hand
 
-from whichever.executors import _crew, _template
+from whichever.executors import _cores_left, _crew, _template
 
 
 @pytest.fixture
 def crew(monkeypatch):
     """A crew of its own, whose workers have fake_core for their native core."""
-    for room in (_crew, _template):
+    for room in (_cores_left, _template):
         monkeypatch.setattr(room, "_core", fake_core)
     fresh = _crew.Crew()
     yield fresh

@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from whichever.advisor import _cache
+from whichever import _cache
 from whichever.advisor._effects import Watch, exclusions_before, inspect_function
 from whichever.advisor._judge import Answer, Case, Contender
 from whichever.advisor._machine import RECORDS, Machine, is_calibrated, machine

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whichever import _core
-from whichever.advisor import _cache
+from whichever import _cache, _core
+from whichever.executors._cores_left import cores_left
+from whichever.executors._remote.sharers import sharers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,10 +92,15 @@ class Machine:
         lines += [_engine_line(name, cost) for name, cost in self.costs["engines"].items() if cost]
         lines += ["", _record_line(self.record)]
         age = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.calibrated))
-        lines.append(
-            f"calibrated {age}; kept in {_cache.folder()}; measure again: whichever machine --recalibrate"
-        )
+        lines.append(f"calibrated {age}; {_kept()}; measure again: whichever machine --recalibrate")
         return "\n".join(lines)
+
+
+def _kept() -> str:
+    try:
+        return f"kept in {_cache.folder()}"
+    except OSError as error:
+        return f"not kept: {error}"
 
 
 def _interval_lines(costs: Mapping[str, Any]) -> list[str]:
@@ -167,7 +173,7 @@ def machine(*, recalibrate: bool = False) -> Machine:
             }
             _cache.save(name, cached)
             _fresh[name] = cached
-    costs = cached["costs"] | {"switch_interval": sys.getswitchinterval()}
+    costs = _current(cached["costs"])
     return Machine(facts=known, costs=costs, record=track_record(), calibrated=cached["calibrated"])
 
 
@@ -175,10 +181,25 @@ def known_costs() -> dict[str, Any]:
     """Give this machine's costs if they were measured, else what machines cost typically. Takes no time."""
     cached = _read(_file_name(facts()))
     if cached is not None:
-        return {**cached["costs"], "switch_interval": sys.getswitchinterval()}
+        return _current(cached["costs"])
     cores = float(_core.usable_cores()["cores"])
     costs: dict[str, Any] = json.loads(_core.typical_costs(cores, has_gil(), sys.getswitchinterval()))
-    return costs
+    return _shared(costs)
+
+
+def _current(costs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return measured costs with what may have changed since: how long a switch takes, and whose the cores are."""
+    return _shared({**costs, "switch_interval": sys.getswitchinterval()})
+
+
+def _shared(costs: dict[str, Any]) -> dict[str, Any]:
+    """Return the costs as they are here: inside a worker of a pool, its share of the cores is all that counts."""
+    if sharers() == 1:
+        return costs
+    cores = min(costs["cores"], float(cores_left()))
+    part = (cores - 1.0) / (costs["cores"] - 1.0) if costs["cores"] > 1.0 else 0.0
+    gained = {name: 1.0 + (costs[name] - 1.0) * part for name in ("parallel", "parallel_memory")}
+    return {**costs, "cores": cores, **gained}
 
 
 _calibrating = threading.Lock()

@@ -78,7 +78,10 @@ class Course(Generic[T]):
     @property
     def engine(self) -> str:
         """What runs the tasks, for readers."""
-        leg = self._legs[-1] if self._legs else self._last
+        try:
+            leg = self._legs[-1]
+        except IndexError:  # there is none now; another thread may be asking
+            leg = self._last
         return leg.engine if leg.pool is None else f"{leg.engine} x{leg.workers}"
 
     def has_threads(self) -> bool:
@@ -526,6 +529,11 @@ class Results(Generic[T]):
         self._course = course
         self._results = course.read()
         self._is_read = False
+
+    @property
+    def engine(self) -> str:
+        """What runs the tasks now, for readers; may be asked by any thread."""
+        return self._course.engine
 
     def __iter__(self) -> Iterator[T]:
         self._is_read = True

@@ -83,6 +83,9 @@ class Pool(PoolFace, ThreadPoolExecutor):
             raise
         return Results(course)
 
+    def _label(self, results: Iterator[Any]) -> str:
+        return results.engine if isinstance(results, Results) else "auto"
+
     async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Await ``fn(*args, **kwargs)``, run as a task of this pool. Cancelling it cancels the task, if that waits.
 

@@ -6,7 +6,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from whichever import _core, executors
+from whichever import executors
+from whichever.executors._cores_left import cores_left
 
 if TYPE_CHECKING:
     from whichever._types import EngineName
@@ -120,8 +121,8 @@ def _make(engine: EngineName, workers: int) -> PoolFace:
 
 
 def cores() -> int:
-    """Return the cores that may be used, at least 1."""
-    return max(int(_core.usable_cores()["cores"]), 1)
+    """Return the cores that may be used, at least 1: inside a worker of another pool, its share."""
+    return cores_left()
 
 
 def cpu_seconds(pool: Any) -> float:

@@ -100,7 +100,11 @@ def _add_try(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _add_machine(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = sub.add_parser("machine", help="show the costs measured here and how good predictions were")
     parser.set_defaults(command=commands.show_machine)
-    parser.add_argument("--recalibrate", action="store_true", help="measure the costs anew (about 3 s)")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--recalibrate", action="store_true", help="measure the costs anew (about 3 s)")
+    choice.add_argument(
+        "--forget", action="store_true", help="forget which engines pools have chosen for which functions"
+    )
 
 
 def _add_demo(sub: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

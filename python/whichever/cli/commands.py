@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import whichever
+from whichever.auto import _memory
 from whichever.cli import sources, streams, target
 from whichever.cli.problems import CommandLineError
 
@@ -40,9 +41,19 @@ def try_function(options: argparse.Namespace) -> int:
 
 
 def show_machine(options: argparse.Namespace) -> int:
-    """Print the machine's costs and how good predictions were on it."""
+    """Print the machine's costs, how good predictions were on it, and how many decisions are remembered."""
+    if options.forget:
+        print(f"forgot the decisions for {_counted(_memory.forget())}")  # noqa: T201 - the answer
+        return 0
     print(whichever.machine(recalibrate=options.recalibrate))  # noqa: T201 - the answer
+    count = _memory.kept()
+    way_out = "; forget them: whichever machine --forget" if count else ""
+    print(f"remembers the decisions for {_counted(count)}{way_out}")  # noqa: T201 - the same
     return 0
+
+
+def _counted(functions: int) -> str:
+    return "1 function" if functions == 1 else f"{functions or 'no'} functions"
 
 
 def run_demo(options: argparse.Namespace) -> int:

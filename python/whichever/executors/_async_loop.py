@@ -22,6 +22,7 @@ from whichever._types import AsyncPoolStatistics
 from whichever.errors import TaskTimeoutError
 from whichever.executors._exit import Ending, await_event, broken_by, go_first, refuse_task
 from whichever.executors._future import Future
+from whichever.executors._remote.sharers import enter_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ _CLEAN_UP_SECONDS = (
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a pool was made with; see `AsyncPool`."""
+    """What a pool was made with, see `AsyncPool`; and how many coroutines and workers around share the cores."""
 
     limit: int
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
@@ -46,6 +47,7 @@ class Setup:
     initargs: tuple[Any, ...]
     daemon: bool
     name: str
+    sharers: int
 
 
 class Job:
@@ -250,6 +252,7 @@ class LoopThread(Ending):
     # On the loop's thread
 
     def _live(self) -> None:
+        enter_thread(self._setup.sharers)
         try:
             with asyncio.Runner(loop_factory=self._setup.loop_factory) as runner:
                 try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from whichever.executors._async_loop import AsyncFuture, Job, LoopThread, Setup
 from whichever.executors._coroutines import is_coroutine_function
 from whichever.executors._face import PoolFace, PoolOptions, check_initializer, check_workers
+from whichever.executors._remote.sharers import sharers
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,6 +52,8 @@ class AsyncPool(PoolFace):
         TypeError: An argument is of the wrong type.
     """
 
+    _engine = "async"
+
     def __init__(  # noqa: PLR0913 - what a demanding user sets
         self,
         max_workers: int | None = None,
@@ -68,7 +71,8 @@ class AsyncPool(PoolFace):
         if loop_factory is not None and not callable(loop_factory):
             msg = "loop_factory must be a callable"
             raise TypeError(msg)
-        setup = Setup(limit, loop_factory, initializer, tuple(initargs), daemon, name)
+        share = sharers() * limit
+        setup = Setup(limit, loop_factory, initializer, tuple(initargs), daemon, name, share)
         self._loop = LoopThread(setup)
         self._finalizer = weakref.finalize(self, self._loop.close)
         self._finalizer.atexit = False  # what is open at exit is joined: see `Ending`

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from whichever.executors._remote.sharers import inner_limits
+
 _INNER_THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -45,9 +47,14 @@ def configuration(**more: object) -> dict[str, Any]:
 def thread_limits(share: int) -> dict[str, str]:
     """Return environment variables that hold native libraries to `share` threads; what the user has set stays.
 
-    Without them every worker's BLAS starts as many threads as there are cores, and they fight over these.
+    Without them every worker's BLAS starts as many threads as there are cores, and they fight over these. Inside a
+    worker the environment holds what was set for that worker itself, which gives way.
     """
-    return {name: str(share) for name in _INNER_THREADS if name not in os.environ}
+    return {
+        name: str(share)
+        for name in _INNER_THREADS
+        if name not in os.environ or os.environ[name] == inner_limits.get(name)
+    }
 
 
 def interpreter_code() -> str:

@@ -22,14 +22,15 @@ from multiprocessing import process as mp_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whichever import _core
 from whichever.errors import EngineError, EngineUnavailableError
 from whichever.executors._boot import search_path, thread_limits
+from whichever.executors._cores_left import cores_left
 from whichever.executors._remote import cargo
 from whichever.executors._remote.configuring import send_configuration
 from whichever.executors._remote.loading import loading
 from whichever.executors._remote.logs import dump_levels
 from whichever.executors._remote.pool_worker import run_worker
+from whichever.executors._remote.sharers import sharers
 from whichever.executors._template import Spare, Template, new_token
 
 if TYPE_CHECKING:
@@ -97,11 +98,11 @@ class Crew:
     """Hires workers; safe to use from every thread. In a forked copy of the process it starts empty.
 
     Args:
-        spares: Most workers to keep ready in a template for the next order.
+        spares: Most workers to keep ready in a template for the next order; None for one a core that is left.
     """
 
     def __init__(self, spares: int | None = None) -> None:
-        self._spares = _spare_count() if spares is None else spares
+        self._spares = spares
         self._forget()
         _crews.add(self)
 
@@ -134,7 +135,7 @@ class Crew:
         for _ in range(2):  # a template may have been killed since it was last used
             try:
                 template = self._template(limits)
-                configuration["environ"] = os.environ | template.limits
+                configuration.update(_environment(template.limits))
                 spare = self._place(
                     template, order, lambda sock: send_configuration(sock, configuration, fds)
                 )
@@ -189,7 +190,8 @@ class Crew:
             template.wait(0.0)
 
     def _refill(self, template: Template) -> None:
-        while len(template.spares) < self._spares:
+        spares = _spare_count(sharers()) if self._spares is None else self._spares
+        while len(template.spares) < spares:
             spare = template.fork()
             self._lifelines.add(spare.socket)
             template.spares.append(spare)
@@ -207,7 +209,7 @@ class Crew:
                     name=configuration["name"],
                 )
                 process.start()
-            configuration["environ"] = os.environ | thread_limits(order.inner_threads)
+            configuration.update(_environment(thread_limits(order.inner_threads)))
             send_configuration(ours, configuration, [*order.fds, report.fileno()])
         except BaseException:
             ours.close()
@@ -277,6 +279,10 @@ def _configuration(order: Order) -> dict[str, Any]:
     }
 
 
+def _environment(limits: dict[str, str]) -> dict[str, Any]:
+    return {"environ": os.environ | limits, "inner_limits": limits}
+
+
 def _umask() -> int | None:
     """Return the mask for new files; None where it can be asked only by changing it, which other threads would see."""
     try:
@@ -297,8 +303,9 @@ def _report_file() -> Any:
         return tempfile.TemporaryFile(buffering=0)
 
 
-def _spare_count() -> int:
-    return min(int(_core.usable_cores()["cores"]) or 1, _MAX_SPARES)
+@functools.cache
+def _spare_count(_sharers: int) -> int:
+    return min(cores_left(), _MAX_SPARES)
 
 
 @functools.cache

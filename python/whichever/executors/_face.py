@@ -11,7 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sized
 from concurrent import futures
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar
 
 from whichever.executors._mapping import results_of
 from whichever.executors._progress import shown
@@ -96,15 +97,23 @@ class MapFace(futures.Executor, ABC):
         results = self._results(
             MapPlan(fn, iterables, self._rules, timeout, chunksize, buffersize, ordered, eager)
         )
-        return shown(results, min(lengths, default=None)) if progress else results
+        if not progress:
+            return results
+        return shown(results, min(lengths, default=None), partial(self._label, results))
 
     @abstractmethod
     def _results(self, plan: MapPlan[T]) -> Iterator[T]:
         """Hand in what may be handed in at once; return the results."""
 
+    @abstractmethod
+    def _label(self, results: Iterator[Any]) -> str:
+        """Name the engine that runs the tasks of `results` now, for progress; called from other threads."""
+
 
 class PoolFace(MapFace):
     """What every pool is."""
+
+    _engine: ClassVar[str]
 
     def __init__(self, max_workers: int, rules: Rules = NO_RULES) -> None:
         check_rules(rules)
@@ -129,6 +138,10 @@ class PoolFace(MapFace):
 
     def _results(self, plan: MapPlan[T]) -> Iterator[T]:
         return results_of(self._submit, plan, self._max_workers)
+
+    def _label(self, results: Iterator[Any]) -> str:
+        del results  # one engine runs them all
+        return f"{self._engine} x{self._max_workers}"
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled.
@@ -170,6 +183,9 @@ class PoolOptions(MapFace):
 
     def _results(self, plan: MapPlan[T]) -> Iterator[T]:
         return self._pool._results(plan)  # noqa: SLF001 - a view of it
+
+    def _label(self, results: Iterator[Any]) -> str:
+        return self._pool._label(results)  # noqa: SLF001 - a view of it
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the standard one
         """Do nothing: the pool is shut down by whoever made it."""

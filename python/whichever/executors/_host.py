@@ -40,6 +40,7 @@ class Staff:
 
     Attributes:
         name: Their name, for ps and the meter; a number follows.
+        sharers: How many workers share the cores with each of them: these, times those of the pools around.
         inner_threads: How many threads native libraries may start in each.
         max_memory_bytes: Resident bytes beyond which a worker is replaced after its task; None for no limit.
         context: The context of multiprocessing that makes them; None for our own template.
@@ -48,6 +49,7 @@ class Staff:
     """
 
     name: str
+    sharers: int
     inner_threads: int
     max_memory_bytes: int | None
     context: BaseContext | None
@@ -85,6 +87,7 @@ class Host:
             "name": f"{staff.name}-{next(self._numbers)}",
             "by_value": running_modules(),
             "max_memory_bytes": staff.max_memory_bytes,
+            "sharers": staff.sharers,
         }
         hired = (self._own_crew or crew).hire(
             Order(

@@ -12,9 +12,9 @@ import weakref
 from concurrent.futures import BrokenExecutor, InvalidStateError
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from whichever import _core
 from whichever.errors import EngineUnavailableError, PoolBrokenError
 from whichever.executors._boot import search_path
+from whichever.executors._cores_left import cores_left
 from whichever.executors._exit import Ending, await_event, broken_by, go_first, refuse_task
 from whichever.executors._face import PoolFace, check_initializer, check_workers
 from whichever.executors._future import Future
@@ -50,8 +50,8 @@ class InterpreterPool(PoolFace):
     interrupts Python code, but a native call that takes long is waited for when the program ends.
 
     Args:
-        max_workers: Most interpreters at once; None for one a usable core. They start when tasks need them, in 20 ms or
-            so each.
+        max_workers: Most interpreters at once; None for one a usable core, inside a worker of another pool one a core
+            of its share. They start when tasks need them, in 20 ms or so each.
         thread_name_prefix: What their threads are called, with a number behind it.
         initializer: Called in each interpreter before its first task. When it raises, the pool is broken.
         initargs: Its arguments.
@@ -62,6 +62,8 @@ class InterpreterPool(PoolFace):
         TypeError: An argument is of the wrong type.
     """
 
+    _engine = "interpreters"
+
     def __init__(
         self,
         max_workers: int | None = None,
@@ -71,8 +73,7 @@ class InterpreterPool(PoolFace):
     ) -> None:
         if reason := InterpretersEngine.unavailable():
             raise EngineUnavailableError(reason)
-        cores = max(int(_core.usable_cores()["cores"]), 1)
-        super().__init__(check_workers(cores if max_workers is None else max_workers))
+        super().__init__(cores_left() if max_workers is None else check_workers(max_workers))
         check_initializer(initializer)
         letter = None
         if initializer is not None:

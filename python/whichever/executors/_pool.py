@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from whichever import _core
 from whichever._types import PoolStatistics
+from whichever.executors._cores_left import cores_left
 from whichever.executors._exit import Ending
 from whichever.executors._face import PoolFace, PoolOptions, check_initializer, check_workers
 from whichever.executors._future import Future, new_future
 from whichever.executors._host import Host, Staff
+from whichever.executors._remote.sharers import sharers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +34,8 @@ class ProcessPool(PoolFace):
     end and finds its own chunk size.
 
     Args:
-        max_workers: Most worker processes at a time; None for one a usable core. They start when tasks need them.
+        max_workers: Most worker processes at a time; None for one a usable core, inside a worker of another pool one
+            a core of its share. They start when tasks need them.
         mp_context: A context of multiprocessing that is to make the workers, with its start method's rules (guards
             included). If in doubt, leave it: workers come from a process of one thread, kept ready.
         initializer: Called in each worker before its first task. When it raises, the pool is broken.
@@ -42,13 +45,15 @@ class ProcessPool(PoolFace):
         retries: How often a task is run again whose worker died. Leave it at 0 for tasks that must not run twice.
         max_memory_bytes: Resident memory beyond which a worker is replaced once its task has ended.
         inner_threads: Threads that native libraries (BLAS, OpenMP) may use in each worker; None for its share of
-            the usable cores.
+            the cores.
         name: What ps shows for the workers, with a number behind it.
 
     Raises:
         ValueError: An argument is out of range.
         TypeError: An argument is of the wrong type.
     """
+
+    _engine = "processes"
 
     def __init__(  # noqa: PLR0913 - the standard executor's, and a few more
         self,
@@ -64,7 +69,7 @@ class ProcessPool(PoolFace):
         inner_threads: int | None = None,
         name: str = "whichever",
     ) -> None:
-        cores = max(int(_core.usable_cores()["cores"]), 1)
+        cores = cores_left()
         workers = check_workers(cores if max_workers is None else max_workers)
         super().__init__(workers, (timeout, retries))
         check_initializer(initializer)
@@ -72,7 +77,9 @@ class ProcessPool(PoolFace):
         _check_tasks_per_child(max_tasks_per_child, mp_context)
         _check_positive(max_memory_bytes=max_memory_bytes, inner_threads=inner_threads)
         threads = max(cores // workers, 1) if inner_threads is None else inner_threads
-        staff = Staff(name, threads, max_memory_bytes, mp_context, initializer, tuple(initargs))
+        staff = Staff(
+            name, sharers() * workers, threads, max_memory_bytes, mp_context, initializer, tuple(initargs)
+        )
         self._host = self._make_host(staff)
         self._core = _core.PoolCore(self._host, new_future(), workers, max_tasks_per_child)
         self._finalizer = weakref.finalize(self, _abandon, self._core)

@@ -58,6 +58,8 @@ class SerialPool(PoolFace):
         TypeError: No pool has such an argument.
     """
 
+    _engine = "serial"
+
     def __init__(
         self,
         max_workers: int | None = None,
@@ -77,6 +79,10 @@ class SerialPool(PoolFace):
         self._closed = self._cancels = False
         self._maps: weakref.WeakSet[_Results[Any]] = weakref.WeakSet()
         self._runner: asyncio.Runner | None = None
+
+    def _label(self, results: Iterator[Any]) -> str:
+        del results
+        return self._engine
 
     def _submit(self, rules: Rules, fn: Callable[..., T], args: Any, kwargs: Any) -> Future[T]:
         del rules  # nobody could carry them out

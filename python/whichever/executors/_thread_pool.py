@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from whichever import _core
 from whichever._types import ThreadPoolStatistics
 from whichever.errors import PoolBrokenError, TaskTimeoutError
+from whichever.executors._cores_left import cores_left, share_of
 from whichever.executors._exit import SLICE_SECONDS, Ending
 from whichever.executors._face import PoolFace, PoolOptions, check_initializer, check_workers
 from whichever.executors._future import Future, new_future
 from whichever.executors._inner_threads import InnerThreads, is_possible
+from whichever.executors._remote.sharers import enter_thread, sharers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -48,6 +50,7 @@ class ThreadPool(_core.ThreadPoolCore, PoolFace, ThreadPoolExecutor):
 
     Args:
         max_workers: Most threads at a time; None for the cores and four more, at most 32, as the standard executor.
+            Inside a worker of another pool, only its share of the cores counts.
         thread_name_prefix: What the threads are called, with a number behind it.
         initializer: Called in each thread before its first task. When it raises, the pool is broken.
         initargs: Its arguments.
@@ -68,6 +71,8 @@ class ThreadPool(_core.ThreadPoolCore, PoolFace, ThreadPoolExecutor):
         TypeError: `initializer` cannot be called.
     """
 
+    _engine = "threads"
+
     def __init__(  # noqa: PLR0913 - each is an option of its own
         self,
         max_workers: int | None = None,
@@ -86,6 +91,7 @@ class ThreadPool(_core.ThreadPoolCore, PoolFace, ThreadPoolExecutor):
         inner = _inner_threads(inner_threads, workers)
         prefix = thread_name_prefix or f"{type(self).__name__}-{next(_numbers)}"
         self._host = _Host(prefix, initializer, tuple(initargs), inner, daemon=daemon)
+        self._host.sharers = sharers() * workers
         copying = contextvars.copy_context if copy_context else None
         self.open(self._host, new_future(), workers, copying, timeout)
 
@@ -178,6 +184,7 @@ class _Host(Ending):
         daemon: bool,
     ) -> None:
         self.is_left = daemon  # nobody waits for its tasks at exit
+        self.sharers = 1  # threads that share the cores with each, times the workers of the pools around
         self._prefix = prefix
         self.inner = inner  # whom the core asks to limit BLAS, and to let go of it
         self.begin = initializer, initargs
@@ -235,7 +242,9 @@ class _Host(Ending):
         me = threading.current_thread()
         own = int(me in self.threads)
         while (left := end - time.monotonic()) > 0:
-            thread = next((thread for thread in self.threads if thread is not me and thread.is_needed()), None)
+            thread = next(
+                (thread for thread in self.threads if thread is not me and thread.is_needed()), None
+            )
             if thread is not None:
                 # A signal that comes just before a wait does not end it: no wait is long.
                 thread.join(min(left, SLICE_SECONDS))
@@ -282,6 +291,7 @@ class _Thread(threading.Thread):
     def run(self) -> None:
         """Work until the pool is over."""
         self._shown_daemon = self._pools_daemon
+        enter_thread(self._host.sharers)
         worker = self.worker
         if not worker.start():
             return
@@ -337,8 +347,7 @@ def _inner_threads(number: int | None, workers: int) -> InnerThreads | None:
         msg = f"inner_threads must be at least 1, or None, not {number}"
         raise ValueError(msg)
     if is_possible():
-        cores = max(int(_core.usable_cores()["cores"]), 1)
-        return InnerThreads(max(cores // workers, 1) if number is None else number)
+        return InnerThreads(max(cores_left() // workers, 1) if number is None else number)
     if number is None:
         return None
     msg = "inner_threads needs threadpoolctl: pip install 'whichever[blas]'"
@@ -347,7 +356,7 @@ def _inner_threads(number: int | None, workers: int) -> InnerThreads | None:
 
 def _default_workers() -> int:
     cores = getattr(os, "process_cpu_count", os.cpu_count)() or 1
-    return min(32, cores + 4)
+    return min(32, share_of(cores) + 4)
 
 
 # Before `Ending` has the pools join their threads: the last to register comes first.

@@ -25,6 +25,7 @@ from .hooks import Hooks, TaskInterrupted
 from .loading import load_modules
 from .logs import forward_logging
 from .output import flush_streams, forward_output
+from .sharers import enter_process
 
 if TYPE_CHECKING:
     import socket
@@ -87,6 +88,7 @@ def _core() -> Any:
 def _settle(configuration: dict[str, Any]) -> None:
     """Make this process resemble the caller, as it is now: environment, folder, path, cores; and give it its name."""
     _renew_environment(configuration["environ"])
+    enter_process(configuration.get("sharers", 1), configuration["inner_limits"])
     if (umask := configuration["umask"]) is not None:
         os.umask(umask)
     if (cores := configuration["cores"]) is not None:

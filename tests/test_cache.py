@@ -1,8 +1,9 @@
 import json
+from pathlib import Path
 
 import pytest
 
-from whichever.advisor import _cache
+from whichever import _cache
 from whichever.advisor._machine import track_record
 
 
@@ -18,7 +19,7 @@ def test_what_is_saved_is_loaded():
 
 def test_a_damaged_file_counts_as_missing():
     _cache.save("a.json", {"x": 1})
-    (_cache.folder() / "a.json").write_text('{"x": ')
+    (Path(_cache.folder()) / "a.json").write_text('{"x": ')
     assert _cache.load("a.json") is None
     assert _cache.load("never.json") is None
 
@@ -33,12 +34,12 @@ def test_a_folder_that_cannot_be_made_is_no_error(monkeypatch, tmp_path):
 
 def test_saving_leaves_no_temporary_file():
     _cache.save("a.json", {"x": 1})
-    assert [path.name for path in _cache.folder().iterdir()] == ["a.json"]
+    assert [path.name for path in Path(_cache.folder()).iterdir()] == ["a.json"]
 
 
 def test_records_are_kept_line_by_line_and_damaged_lines_skipped():
     _cache.append_record("r.jsonl", {"n": 1})
-    with (_cache.folder() / "r.jsonl").open("a") as file:
+    with (Path(_cache.folder()) / "r.jsonl").open("a") as file:
         file.write("{broken\n")
     _cache.append_record("r.jsonl", {"n": 2})
     assert [record["n"] for record in _cache.records("r.jsonl")] == [1, 2]
@@ -51,7 +52,7 @@ def test_old_records_go_when_there_are_too_many(monkeypatch):
     kept = [record["n"] for record in _cache.records("r.jsonl")]
     assert kept[-1] == 24
     assert len(kept) <= 21
-    assert json.loads((_cache.folder() / "r.jsonl").read_text().splitlines()[0])["n"] > 0
+    assert json.loads((Path(_cache.folder()) / "r.jsonl").read_text().splitlines()[0])["n"] > 0
 
 
 def test_the_track_record_sums_up_error_and_regret():
