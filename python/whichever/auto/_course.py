@@ -44,6 +44,9 @@ _BRIDGE_SECONDS = 0.3
 _BRIDGE_TASK_SECONDS = 0.05
 _BUSY_CORES = 0.6
 _PATIENCE_SECONDS = 0.2
+_SURPRISE = 3.0
+"""Times as long, or as short, as tasks took when they were metered: then they are others."""
+_WORTH_REMEMBERING_SECONDS = 0.05
 _TRIAL_SHARE = 10.0
 """A trial is worth its time when the rest takes so many times as long."""
 
@@ -69,6 +72,8 @@ class Course(Generic[T]):
         self._is_read = False
         self._is_running = False
         self._hands_in = False
+        self._expected = 0.0
+        self._begun = time.perf_counter()
         self._segment: tuple[list[Any], Iterator[Any], float] | None = None
         self._is_over = False
         self._patience = _PATIENCE_SECONDS
@@ -99,7 +104,8 @@ class Course(Generic[T]):
         if forced is not None:
             self._follow(Choice(forced, self._home.fixed_workers(forced), "asked for"))
             return
-        if self._home.is_metered(fn) and (know := self._home.knowledge(fn)).is_checked:
+        if self._source.left() > 1 and (know := self._home.recall(fn)) is not None:
+            self._expected = self._mean = know.wall()
             self._follow(choose(know, self._source.left(), self._home.stable.open_engines()))
             return
         self._look()
@@ -308,10 +314,16 @@ class Course(Generic[T]):
             self._judge_trial(leg)
             return
         is_new = not self._home.is_metered(self._plan.fn) and cpu > _BUSY_CORES * seconds
-        if leg.pilot.observe(tasks, seconds, cpu, leg.others()) or is_new:
+        is_surprising = self._surprises(seconds * min(leg.workers, tasks) / tasks)
+        if leg.pilot.observe(tasks, seconds, cpu, leg.others()) or is_new or is_surprising:
             leg.is_doubtful = True
         if leg.is_doubtful and time.monotonic() - self._looked_at >= self._patience:
             self._reconsider(leg)
+
+    def _surprises(self, seconds: float) -> bool:
+        """Whether a task takes another time than was known before this map began. Says so once."""
+        expected, self._expected = self._expected, 0.0
+        return expected > 0.0 and not expected / _SURPRISE < seconds < expected * _SURPRISE
 
     def _judge_trial(self, leg: Leg) -> None:
         done, seconds = leg.so_far()
@@ -406,8 +418,17 @@ class Course(Generic[T]):
                     yield from self._loop(leg)
                 else:
                     yield from leg.results
+            self._remember()
         finally:
             self.abandon()
+
+    def _remember(self) -> None:
+        """Keep for other runs what this one has learned, now that it has come to its end."""
+        seconds, fn = time.perf_counter() - self._begun, self._plan.fn
+        if seconds >= _WORTH_REMEMBERING_SECONDS and self._home.memory.enabled and self._home.is_metered(fn):
+            know = self._home.knowledge(fn)
+            leg, tasks = self._last, self._source.given
+            self._home.memory.note(fn, know.recollection(leg.engine, leg.workers, tasks, seconds))
 
     def _next_leg(self) -> Leg | None:
         with self._lock:
@@ -449,6 +470,9 @@ class Course(Generic[T]):
             if values:
                 self._mean = seconds / len(values)
                 count = self._next_segment(count)
+                if self._surprises(self._mean):
+                    changed = self._mean * self._source.left() > _PATIENCE_SECONDS
+                    continue
                 if self._mean < TINY_SECONDS:
                     continue
                 changed = leg.pilot.observe(len(values), seconds, cpu, 0.0)

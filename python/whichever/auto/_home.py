@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from whichever import _core
 from whichever._types import ENGINE_NAMES
 from whichever.auto._decision import Decision, History, name_of
+from whichever.auto._memory import Memory
 from whichever.auto._stable import Stable, cores
 
 if TYPE_CHECKING:
@@ -35,12 +36,16 @@ class Home:
         engines: Engines that may be chosen; empty for all.
         workers: Most workers; None to find out.
         verbose: Whether to print decisions.
+        remember: Whether to keep what is learned for other runs of the program.
     """
 
-    def __init__(self, engines: Sequence[EngineName], workers: int | None, *, verbose: bool) -> None:
+    def __init__(
+        self, engines: Sequence[EngineName], workers: int | None, *, verbose: bool, remember: bool
+    ) -> None:
         self.engines = tuple(engines)
         self.workers = workers
         self.stable = Stable(workers)
+        self.memory = Memory(remember)
         self.history = History(verbose=verbose)
         self.latest: Decision | None = None
         self.latest_knowledge: Knowledge | None = None
@@ -89,6 +94,18 @@ class Home:
             found.fn = fn
             self.latest_knowledge = found
             return found
+
+    def recall(self, fn: Callable[..., Any]) -> Knowledge | None:
+        """Return what is known of a function if that is enough to choose, from this run or from another one."""
+        if self.is_metered(fn):
+            know = self.knowledge(fn)
+            return know if know.is_checked else None
+        recollection = self.memory.recall(fn)
+        if recollection is None or not recollection.ledger:
+            return None
+        know = self.knowledge(fn)
+        know.learn_from(recollection)
+        return know
 
     def is_metered(self, fn: Callable[..., Any]) -> bool:
         """Say whether tasks of a function were metered."""
@@ -181,8 +198,9 @@ class Home:
                     self._scout.disarm()
 
     def close(self) -> None:
-        """End the scout."""
+        """End the scout; keep what was learned."""
         self._scout.close()
+        self.memory.write()
 
 
 def _asked_for() -> EngineName | None:

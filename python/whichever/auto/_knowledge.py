@@ -6,12 +6,19 @@ function begins with it.
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from whichever._types import ENGINE_NAMES
 from whichever.advisor._judge import Case, Trial
 from whichever.advisor._machine import known_costs
 from whichever.advisor._neighbours import Neighbours
+from whichever.advisor._payload import Payload
+from whichever.auto._memory import Recollection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +26,6 @@ if TYPE_CHECKING:
     from whichever._types import EngineName
     from whichever.advisor._effects import Reach
     from whichever.advisor._judge import Answer
-    from whichever.advisor._payload import Payload
 
 COPYING: tuple[EngineName, ...] = ("interpreters", "processes")
 _NOT_ONLY_MODULES = frozenset({"__main__", "builtins", "whichever", "sys"})
@@ -77,6 +83,33 @@ class Knowledge:
         if payload.error is not None:
             self.exclude(dict.fromkeys(COPYING, payload.error))
 
+    def learn_from(self, recollection: Recollection) -> None:
+        """Take in what was learned in another run of the program."""
+        self.learn_ledger(json.dumps(dict(recollection.ledger)), [recollection.wall])
+        self.case.payload = Payload(**recollection.payload) if recollection.payload else None
+        self.exclude(
+            {name: recollection.excluded[name] for name in ENGINE_NAMES if name in recollection.excluded}
+        )
+        self.is_checked = True
+
+    def wall(self) -> float:
+        """Return the seconds of a task, as they were when it was metered."""
+        return float(json.loads(self.case.ledger).get("wall", 0.0))
+
+    def recollection(self, engine: EngineName, workers: int, tasks: int, seconds: float) -> Recollection:
+        """Return what is worth being remembered, of a run of so many tasks."""
+        return Recollection(
+            engine=engine,
+            workers=workers,
+            tasks=tasks,
+            wall=self.wall(),
+            ledger=json.loads(self.case.ledger),
+            payload={} if self.case.payload is None else asdict(self.case.payload),
+            excluded=dict(self.case.excluded),
+            seconds=seconds,
+            when=time.time(),
+        )
+
     def learn_trial(self, engine: EngineName, workers: int, tasks: int, seconds: float) -> None:
         """Take in a short run; one of the same engine and workers before it is forgotten."""
         trial, same = Trial(engine, workers, tasks, seconds, 0.0), (engine, workers)
@@ -99,8 +132,6 @@ class Knowledge:
 
 
 def _not_here() -> dict[EngineName, str]:
-    import os  # noqa: PLC0415
-
     found: dict[EngineName, str] = {}
     if sys.version_info < (3, 14):
         found["interpreters"] = "needs CPython 3.14 or later"

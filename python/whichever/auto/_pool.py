@@ -53,7 +53,7 @@ class Pool(PoolFace, ThreadPoolExecutor):
         verbose: bool = False,
         remember: bool = True,
     ) -> None:
-        del seed, remember
+        del seed  # nothing is left to chance yet
         if isinstance(engine, int):
             if workers is not None:
                 msg = f"Pool({engine}, {workers}) says the number of workers twice: the engine comes first"
@@ -63,7 +63,7 @@ class Pool(PoolFace, ThreadPoolExecutor):
         if workers is not None:
             check_workers(workers)
         super().__init__(0 if workers is None else workers)
-        self._home = Home(chosen, workers, verbose=verbose)
+        self._home = Home(chosen, workers, verbose=verbose, remember=remember)
         self._tasks = Tasks(self._home)
         self._courses: weakref.WeakSet[Course[Any]] = weakref.WeakSet()
         self._is_closed = False

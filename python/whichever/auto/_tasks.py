@@ -35,24 +35,38 @@ _LEAST_SECONDS = 0.002
 _COMPUTES = 0.1
 _LOOK_HZ = 5000.0
 """Rate of the meter: one task of some milliseconds must tell."""
-_AHEAD = 64
-"""Tasks that are still to come, as far as anybody knows, when the model is asked where they belong."""
+_AHEAD = 256
+"""Tasks that are still to come, at least, when the model is asked where they belong: nobody knows."""
+_AHEAD_SHARE = 4
+"""And so many times as many as there have been. When they have come, it is asked again."""
 _RECONSIDER_SECONDS = 30.0
 
 
 class Route:
     """Where tasks of one function go, and what is known of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, calls: int = 0) -> None:
         self.engine: EngineName = "threads"
         self.workers = 0
         self.lock = threading.Lock()
-        self.calls = 0
+        self.calls = calls
+        self.expected = 0
         self.timed = 0
         self.wall = 0.0
         self.cpu = 0.0
         self.is_decided = False
         self.decided_at = 0.0
+
+    def decide(self, expected: int) -> None:
+        """Take it as decided where so many tasks belong that are to come."""
+        self.is_decided, self.decided_at, self.expected = True, time.monotonic(), self.calls + expected
+
+    def is_stale(self) -> bool:
+        """Say whether a decision is to be made again: after a while, or when more tasks came than were expected."""
+        if not self.is_decided:
+            return False
+        self.calls += 1
+        return self.calls > self.expected or time.monotonic() - self.decided_at > _RECONSIDER_SECONDS
 
     def is_to_be_timed(self) -> bool:
         """Count a call; say whether to time it."""
@@ -127,8 +141,8 @@ class Tasks:
             route = self._routes.setdefault(key, Route())
             while len(self._routes) > _ROUTES_KEPT:
                 self._routes.pop(next(iter(self._routes)), None)
-        elif route.is_decided and time.monotonic() - route.decided_at > _RECONSIDER_SECONDS:
-            self._routes[key] = route = Route()
+        elif route.is_stale():
+            self._routes[key] = route = Route(route.calls)
         return route
 
     def _send(self, route: Route, rules: Rules, fn: Callable[..., T], args: Any, kwargs: Any) -> Future[T]:
@@ -146,7 +160,8 @@ class Tasks:
             self._home.warn_late(fn, error)
         else:
             return future
-        route.engine, route.is_decided = "threads", True
+        route.engine = "threads"
+        route.decide(_AHEAD)
         return self._home.stable.threads()._submit(rules, fn, args, kwargs)  # noqa: SLF001
 
     def _look(self, route: Route, fn: Callable[..., T], args: Any, kwargs: Any) -> T:
@@ -162,10 +177,11 @@ class Tasks:
             look.become_serious(args, rate_hz=_LOOK_HZ)
             try:
                 result: T = look.call(args)
-                choice = look.decide(_AHEAD)
+                expected = max(_AHEAD, _AHEAD_SHARE * route.calls)
+                choice = look.decide(expected)
             finally:
                 look.close()
-            route.is_decided, route.decided_at = True, time.monotonic()
+            route.decide(expected)
             if choice.engine in ("processes", "interpreters"):
                 route.workers, route.engine = choice.workers, choice.engine
             self._home.note(fn, route.engine, route.workers or choice.workers, route.calls, choice.reason)
