@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from whichever import _cache, _core
 from whichever.executors._cores_left import cores_left
-from whichever.executors._remote.sharers import sharers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -177,26 +176,30 @@ def machine(*, recalibrate: bool = False) -> Machine:
     return Machine(facts=known, costs=costs, record=track_record(), calibrated=cached["calibrated"])
 
 
-def known_costs() -> dict[str, Any]:
-    """Give this machine's costs if they were measured, else what machines cost typically. Takes no time."""
+def known_costs(cores: int) -> dict[str, Any]:
+    """Give this machine's costs if they were measured, else what machines cost typically. Takes no time.
+
+    Args:
+        cores: How many of the usable cores are for whoever asks: see `cores_left`.
+    """
     cached = _read(_file_name(facts()))
     if cached is not None:
-        return _current(cached["costs"])
-    cores = float(_core.usable_cores()["cores"])
-    costs: dict[str, Any] = json.loads(_core.typical_costs(cores, has_gil(), sys.getswitchinterval()))
-    return _shared(costs)
+        return _shared({**cached["costs"], "switch_interval": sys.getswitchinterval()}, cores)
+    usable = float(_core.usable_cores()["cores"])
+    costs: dict[str, Any] = json.loads(_core.typical_costs(usable, has_gil(), sys.getswitchinterval()))
+    return _shared(costs, cores)
 
 
 def _current(costs: Mapping[str, Any]) -> dict[str, Any]:
     """Return measured costs with what may have changed since: how long a switch takes, and whose the cores are."""
-    return _shared({**costs, "switch_interval": sys.getswitchinterval()})
+    return _shared({**costs, "switch_interval": sys.getswitchinterval()}, cores_left())
 
 
-def _shared(costs: dict[str, Any]) -> dict[str, Any]:
+def _shared(costs: dict[str, Any], left: int) -> dict[str, Any]:
     """Return the costs as they are here: inside a worker of a pool, its share of the cores is all that counts."""
-    if sharers() == 1:
+    if left >= int(costs["cores"]):
         return costs
-    cores = min(costs["cores"], float(cores_left()))
+    cores = float(left)
     part = (cores - 1.0) / (costs["cores"] - 1.0) if costs["cores"] > 1.0 else 0.0
     gained = {name: 1.0 + (costs[name] - 1.0) * part for name in ("parallel", "parallel_memory")}
     return {**costs, "cores": cores, **gained}

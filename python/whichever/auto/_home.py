@@ -13,7 +13,8 @@ from whichever import _core
 from whichever._types import ENGINE_NAMES
 from whichever.auto._decision import Decision, History, name_of
 from whichever.auto._memory import Memory
-from whichever.auto._stable import Stable, cores
+from whichever.auto._stable import Stable
+from whichever.executors._cores_left import cores_left
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -44,7 +45,8 @@ class Home:
     ) -> None:
         self.engines = tuple(engines)
         self.workers = workers
-        self.stable = Stable(workers)
+        self._cores = cores_left()  # of the thread that makes the pool: one of its own is told less
+        self.stable = Stable(workers, self._cores)
         self.memory = Memory(remember)
         self.history = History(verbose=verbose)
         self.latest: Decision | None = None
@@ -78,7 +80,7 @@ class Home:
             return 1
         if self.workers is not None:
             return self.workers
-        return {"threads": min(32, cores() + 4), "async": _MOST_AT_ONCE}.get(engine, cores())
+        return {"threads": min(32, self._cores + 4), "async": _MOST_AT_ONCE}.get(engine, self._cores)
 
     def knowledge(self, fn: Callable[..., Any]) -> Knowledge:
         """Return what is known of a function, which may be nothing yet."""
@@ -88,7 +90,7 @@ class Home:
         with self._lock:
             found = self._known.get(key)
             if found is None:
-                found = self._known[key] = Knowledge(fn, self.engines, self.workers)
+                found = self._known[key] = Knowledge(fn, self.engines, self.workers, self._cores)
                 while len(self._known) > _FUNCTIONS_KEPT:
                     del self._known[next(iter(self._known))]
             found.fn = fn

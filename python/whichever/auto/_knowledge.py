@@ -40,11 +40,15 @@ class Knowledge:
         fn: The function.
         engines: Engines that may be chosen; empty for all.
         most: Most workers; None for what the model thinks best.
+        cores: Cores that the pool may keep busy.
     """
 
-    def __init__(self, fn: Callable[..., Any], engines: Sequence[EngineName], most: int | None) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], engines: Sequence[EngineName], most: int | None, cores: int
+    ) -> None:
         self.fn = fn
-        self.case = Case(costs=known_costs(), coroutine=False, engines=tuple(engines))
+        self._cores = cores
+        self.case = Case(costs=known_costs(cores), coroutine=False, engines=tuple(engines))
         self.most = most
         self.answer: Answer | None = None
         self.is_checked = False
@@ -119,7 +123,7 @@ class Knowledge:
     def ask(self, tasks: int, open_engines: set[EngineName]) -> Answer:
         """Ask the model about so many tasks; engines that are open already cost no start-up."""
         case = self.case
-        costs: dict[str, Any] = {**known_costs()}
+        costs: dict[str, Any] = known_costs(self._cores)
         costs["engines"] = {
             name: {**cost, "start": 0.0, "start_worker": 0.0} if name in open_engines else cost
             for name, cost in costs["engines"].items()

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from whichever import executors
-from whichever.executors._cores_left import cores_left
 
 if TYPE_CHECKING:
     from whichever._types import EngineName
@@ -26,10 +25,12 @@ class Stable:
 
     Args:
         most: Most workers that any pool may have; None for no limit of the user's.
+        cores: Cores that they may keep busy.
     """
 
-    def __init__(self, most: int | None) -> None:
+    def __init__(self, most: int | None, cores: int) -> None:
         self.most = most
+        self._cores = cores
         self._pools: dict[tuple[EngineName, int], PoolFace] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -62,7 +63,7 @@ class Stable:
                 raise RuntimeError(msg)
             found = self._pools.get(("threads", _GROWING))
             if not isinstance(found, executors.ThreadPool):
-                found = executors.ThreadPool(min(cores() + 1, self.most_threads), "whichever-auto")
+                found = executors.ThreadPool(min(self._cores + 1, self.most_threads), "whichever-auto")
                 self._pools["threads", _GROWING] = found
             return found
 
@@ -118,11 +119,6 @@ def _make(engine: EngineName, workers: int) -> PoolFace:
     if engine == "interpreters":
         return executors.InterpreterPool(workers)
     return executors.AsyncPool(workers)
-
-
-def cores() -> int:
-    """Return the cores that may be used, at least 1: inside a worker of another pool, its share."""
-    return cores_left()
 
 
 def cpu_seconds(pool: Any) -> float:
