@@ -7,6 +7,7 @@ the next leg begins with the next item while the last results of the one before 
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import itertools
 import sys
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_CALLERS = (KeyboardInterrupt, GeneratorExit)
+"""What a task raises that runs here and is the caller's own: it ends the map at once."""
 _FIRST_THREADS_TASKS = 512
 """Handed to threads at once: so many may be waiting before the reader comes back."""
 _GENERATED_FIRST = 64
@@ -156,7 +159,7 @@ class Course(Generic[T]):
             if not items:
                 break
             item = items[-1]
-            if again:
+            if again and not look.is_metering():
                 look.become_serious(item)
             before = len(values)
             self._is_running = True
@@ -190,7 +193,9 @@ class Course(Generic[T]):
                 values.extend(itertools.starmap(self._plan.fn, iterator))
             else:
                 values.extend(map(self._plan.fn, iterator))
-        except Exception as raised:  # noqa: BLE001 - the task's own, given out in its place
+        except _CALLERS:
+            raise
+        except BaseException as raised:  # noqa: BLE001 - the task's own, given out in its place
             error = raised
         finally:
             with self._lock:
@@ -215,7 +220,9 @@ class Course(Generic[T]):
                 break
             try:
                 values.append(fn(*taken[0]) if star else fn(taken[0]))
-            except Exception as raised:  # noqa: BLE001 - as in `_look`
+            except _CALLERS:
+                raise
+            except BaseException as raised:  # noqa: BLE001 - as in `_look`
                 leg.results = _then_raise(values, raised)
                 break
         return leg
@@ -506,7 +513,10 @@ class Course(Generic[T]):
             leg.is_over = True
             close = getattr(leg.results, "close", None)
             if close is not None:
-                close()
+                with contextlib.suppress(
+                    ValueError
+                ):  # another thread reads it: it will see that this is over
+                    close()
         self._home.unwatch(self)
 
     def cancel(self) -> None:
@@ -582,7 +592,9 @@ def _call(look: Look, item: Any, values: list[Any]) -> BaseException | None:
     """Run one task under the meter; return what it raised."""
     try:
         values.append(look.call(item))
-    except Exception as raised:  # noqa: BLE001 - the task's own, given out in its place
+    except _CALLERS:
+        raise
+    except BaseException as raised:  # noqa: BLE001 - the task's own, given out in its place
         return raised
     return None
 
@@ -597,7 +609,9 @@ def _run_here(fn: Any, items: list[Any], *, star: bool) -> Iterator[Any]:
     values: list[Any] = []
     try:
         values.extend(itertools.starmap(fn, items) if star else map(fn, items))
-    except Exception as error:  # noqa: BLE001 - the task's own, given out in its place
+    except _CALLERS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the task's own, given out in its place
         return _then_raise(values, error)
     return iter(values)
 

@@ -199,9 +199,9 @@ class Home:
                 if not self._watched:
                     self._scout.disarm()
 
-    def close(self) -> None:
-        """End the scout; keep what was learned."""
-        self._scout.close()
+    def close(self, wait: float = 0.0) -> None:
+        """End the scout, and wait for it for so many seconds; keep what was learned."""
+        self._scout.close(wait)
         self.memory.write()
 
 

@@ -36,6 +36,7 @@ _WATCH_SECONDS = 0.05
 _WATCHED_ALL = 3
 """Items that are compared with what they were before, each of them; after that ever fewer."""
 _PAYLOADS = 3
+_COPYING: tuple[EngineName, ...] = ("interpreters", "processes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,10 @@ class Look:
         self._watch: Watch | None = None
         self._pairs: list[tuple[Any, Any]] = []
 
+    def is_metering(self) -> bool:
+        """Say whether tasks are metered now."""
+        return self._meter is not None
+
     def is_serious(self) -> bool:
         """Say whether tasks have been metered."""
         return self._serious_seconds > 0.0
@@ -98,7 +103,7 @@ class Look:
         """Run the task of `item`."""
         args = item if self._star else (item,)
         meter, watched = self._meter, False
-        if meter is not None and self._watch is not None:
+        if meter is not None:
             watched = self._begin_watching(item)
         begin = time.perf_counter()
         try:
@@ -110,8 +115,8 @@ class Look:
             if meter is not None:
                 self._serious_seconds += seconds
         if meter is not None:
-            if watched and self._watch is not None:
-                self._watch.after(item)
+            if watched:
+                self._end_watching(item)
             if len(self._pairs) < _PAYLOADS or self._count & (self._count - 1) == 0:
                 self._pairs.append((item, result))
         return result
@@ -163,23 +168,42 @@ class Look:
 
         know = self._home.knowledge(self._fn)
         if not know.is_checked:
-            reach = inspect_function(know.fn, item)
-            excluded = exclusions_before(know.fn, item, reach)
-            excluded.pop("async", None)
-            know.learn_reach(reach, excluded)
-            know.exclude({"async": "is not a coroutine function"})
-            if not know.copies_are_excluded():
-                self._watch = Watch(know.fn, reach, budget=_WATCH_SECONDS)
+            try:
+                reach = inspect_function(know.fn, item)
+                know.learn_reach(reach, exclusions_before(know.fn, item, reach))
+                if not know.copies_are_excluded():
+                    self._watch = Watch(know.fn, reach, budget=_WATCH_SECONDS)
+            except Exception as error:  # noqa: BLE001 - what is read belongs to other threads, which may change it
+                self._give_up_watching(error)
         self._meter = Meter(rate_hz=rate_hz)
         self._meter.__enter__()
 
     def _begin_watching(self, item: Any) -> bool:
         count = len(self._pairs)
-        if count >= _WATCHED_ALL and count & (count - 1):
+        if self._watch is None or (count >= _WATCHED_ALL and count & (count - 1)):
             return False
-        assert self._watch is not None  # noqa: S101 - the caller has looked
-        self._watch.before(item)
+        try:
+            self._watch.before(item)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._give_up_watching(error)
+            return False
         return True
+
+    def _end_watching(self, item: Any) -> None:
+        if self._watch is None:
+            return
+        try:
+            self._watch.after(item)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._give_up_watching(error)
+
+    def _give_up_watching(self, error: Exception) -> None:
+        """What cannot be looked at while it changes must not be copied."""
+        self._watch = None
+        reason = (
+            f"could not be looked at ({type(error).__name__}: {error}): something else changes it meanwhile"
+        )
+        self._home.knowledge(self._fn).exclude(dict.fromkeys(_COPYING, reason))
 
     def decide(self, left: int) -> Choice:
         """Choose for `left` tasks by what is known."""

@@ -10,6 +10,7 @@ from whichever._types import ENGINE_NAMES, AutoPoolStatistics
 from whichever.auto._course import Course, Results
 from whichever.auto._home import Home
 from whichever.auto._tasks import Tasks
+from whichever.executors._exit import Ending
 from whichever.executors._face import PoolFace, check_workers
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_SCOUT_SECONDS = 2.0  # at exit
 
 
 class Pool(PoolFace, ThreadPoolExecutor):
@@ -67,6 +70,10 @@ class Pool(PoolFace, ThreadPoolExecutor):
         self._tasks = Tasks(self._home)
         self._courses: weakref.WeakSet[Course[Any]] = weakref.WeakSet()
         self._is_closed = False
+        self._ending = _Ending(self._home, self._courses)
+        self._ending.keep()
+        self._finalizer = weakref.finalize(self, _abandon, self._home, self._ending)
+        self._finalizer.atexit = False  # what is open at exit is joined: see `_Ending`
 
     def _submit(self, rules: Rules, fn: Callable[..., T], args: Any, kwargs: Any) -> Future[T]:
         self._refuse_closed()
@@ -170,7 +177,7 @@ class Pool(PoolFace, ThreadPoolExecutor):
                 course.hand_in_all()
         self._tasks.close(wait=wait, cancel_futures=cancel_futures)
         self._home.stable.close(wait=wait, cancel_futures=cancel_futures)
-        self._home.close()
+        self._finalizer()
 
     def _refuse_closed(self) -> None:
         if self._is_closed:
@@ -182,7 +189,28 @@ class Pool(PoolFace, ThreadPoolExecutor):
         for course in tuple(self._courses):
             course.abandon()
         self._home.stable.end_now()
-        self._home.close()
+        self._finalizer()
+
+
+class _Ending(Ending):
+    """Hands in at exit what a map was to hand in, before the pools that it goes to are joined; and ends the scout."""
+
+    def __init__(self, home: Home, courses: weakref.WeakSet[Course[Any]]) -> None:
+        self._home, self._courses = home, courses
+
+    def end_at_exit(self, *, interrupted: bool) -> None:
+        for course in tuple(self._courses):
+            if interrupted:
+                course.cancel()
+            else:
+                course.hand_in_all()
+        self._home.close(_SCOUT_SECONDS)
+
+
+def _abandon(home: Home, ending: Ending) -> None:
+    """End what belongs to a pool that nobody holds any more: what was handed in is run."""
+    ending.forget()
+    home.close()
 
 
 def _check_engines(engine: str, engines: Collection[EngineName] | None) -> tuple[EngineName, ...]:

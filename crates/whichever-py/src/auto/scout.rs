@@ -23,6 +23,8 @@ const IDLE_CORES: f64 = 0.5;
 const IDLE_SHARE: f64 = 0.5;
 /// Looks in a row that must find it so.
 const LOOKS: u32 = 3;
+/// For its end to be waited for, at most.
+const LONGEST_WAIT_SECONDS: f64 = 10.0;
 
 /// See the module. Private: see `whichever.Pool`.
 #[pyclass(frozen, module = "whichever._core")]
@@ -57,6 +59,15 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wait until its thread has ended, at most so long.
+    fn await_end(&self, most: Duration) {
+        let state = self.lock();
+        let has_thread = |state: &mut State| state.has_thread;
+        drop(
+            self.changed.wait_timeout_while(state, most, has_thread).unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
     /// Sleep until it is armed. False when it is closed.
@@ -110,16 +121,26 @@ impl Scout {
         self.shared().armed.store(false, Ordering::Release);
     }
 
-    /// End its thread, without waiting for it.
-    fn close(&self) {
-        let shared = self.shared();
-        shared.lock().is_closed = true;
-        shared.armed.store(false, Ordering::Release);
-        shared.changed.notify_all();
+    /// End its thread, and wait for it for so many seconds: none must come for the GIL when the interpreter is gone.
+    #[pyo3(signature = (wait = 0.0))]
+    fn close(&self, py: Python<'_>, wait: f64) {
+        let shared = self.end();
+        if wait > 0.0 {
+            py.detach(|| shared.await_end(Duration::from_secs_f64(wait.min(LONGEST_WAIT_SECONDS))));
+        }
     }
 }
 
 impl Scout {
+    /// Have its thread end.
+    fn end(&self) -> Arc<Shared> {
+        let shared = self.shared();
+        shared.lock().is_closed = true;
+        shared.armed.store(false, Ordering::Release);
+        shared.changed.notify_all();
+        shared
+    }
+
     /// What it shares with its thread; a forked child, which has none of its parent's threads, begins anew.
     fn shared(&self) -> Arc<Shared> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,7 +153,7 @@ impl Scout {
 
 impl Drop for Scout {
     fn drop(&mut self) {
-        self.close();
+        let _shared = self.end();
     }
 }
 
@@ -152,8 +173,10 @@ impl Watch {
                 break;
             }
         }
-        let waits = self.waits;
+        let Self { shared, waits, .. } = self;
         let _gone = Python::try_attach(move |_attached| drop(waits));
+        shared.lock().has_thread = false;
+        shared.changed.notify_all();
     }
 
     /// Look while it is armed. False when the interpreter is gone.

@@ -15,11 +15,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
-use whichever_pool::wire::INLINE_BYTES;
 use whichever_pool::{Batch, Ended, Task};
-use whichever_sys::monotonic_ns;
 
-use super::codec::{Decoder, encode, encode_pickle};
+use super::block::{Block, Clock};
+use super::codec::{Decoder, encode_pickle};
 use super::core::{Packed, Rules, pack_pickled, pack_scalars, task};
 use super::function::Number;
 use super::rescued::Rescued;
@@ -28,10 +27,6 @@ use super::wait::{Until, wait_for};
 use crate::ctrl_c::{self, in_spite_of_ctrl_c};
 use crate::future::{Limit, Outcome};
 
-/// Most tasks that are handed in together.
-const BLOCK_TASKS: usize = 1024;
-/// Bytes of these, about: a part of them must fit a record.
-const BLOCK_BYTES: usize = INLINE_BYTES / 2;
 /// A slow iterator's items do not wait longer than this for company.
 const BLOCK_NS: u64 = 100_000;
 /// Items that are taken from a collection without waiting for results, at most.
@@ -181,41 +176,6 @@ struct Rest {
     left: u32,
 }
 
-/// Tasks that are being put together.
-struct Block {
-    first: u64,
-    body: Vec<u8>,
-    starts: Vec<u32>,
-}
-
-/// How long it is since the start, read the more rarely the faster it is asked.
-struct Clock {
-    started_ns: u64,
-    read_ns: u64,
-    /// Calls from one reading to the next, and how many of them are left.
-    stride: u32,
-    left: u32,
-}
-
-impl Clock {
-    fn start() -> Self {
-        let now_ns = monotonic_ns();
-        Self { started_ns: now_ns, read_ns: now_ns, stride: 1, left: 1 }
-    }
-
-    fn is_over(&mut self, limit_ns: u64) -> bool {
-        self.left -= 1;
-        if self.left > 0 {
-            return false;
-        }
-        let now_ns = monotonic_ns();
-        let quick = now_ns - self.read_ns < limit_ns / 16;
-        self.stride = if quick { (self.stride * 2).min(64) } else { (self.stride / 2).max(1) };
-        (self.read_ns, self.left) = (now_ns, self.stride);
-        now_ns - self.started_ns > limit_ns
-    }
-}
-
 /// See the module. Private: `ProcessPool.map` makes it.
 #[pyclass(frozen, module = "whichever._core")]
 pub(crate) struct MapIterator {
@@ -223,43 +183,6 @@ pub(crate) struct MapIterator {
     run: Arc<Run>,
     plan: Plan,
     source: Mutex<Source>,
-}
-
-impl Block {
-    fn new(first: u64) -> Self {
-        let mut starts = Vec::with_capacity(256);
-        starts.push(0);
-        Self { first, body: Vec::with_capacity(4096), starts }
-    }
-
-    fn count(&self) -> usize {
-        self.starts.len() - 1
-    }
-
-    /// Put a scalar in. False when it is none, or must not be in a batch: then the block is as before.
-    fn add(&mut self, item: &Bound<'_, PyAny>) -> bool {
-        let (mut large, begin) = (Vec::new(), self.body.len());
-        if encode(item, &mut self.body, &mut large) && large.is_empty() {
-            return self.close_item();
-        }
-        self.body.truncate(begin);
-        false
-    }
-
-    /// Close the item whose code was just appended. False when it must not be in a batch: then it is gone again.
-    fn close_item(&mut self) -> bool {
-        let begin = *self.starts.last().unwrap_or(&0) as usize;
-        if self.body.len() - begin > BLOCK_BYTES {
-            self.body.truncate(begin);
-            return false;
-        }
-        self.starts.push(u32::try_from(self.body.len()).unwrap_or(u32::MAX));
-        true
-    }
-
-    fn is_full(&self) -> bool {
-        self.count() >= BLOCK_TASKS || self.body.len() >= BLOCK_BYTES
-    }
 }
 
 impl MapIterator {
@@ -291,7 +214,9 @@ impl MapIterator {
     /// Hand in the first items.
     pub(super) fn start(&self, py: Python<'_>) -> PyResult<()> {
         let mut source = self.lock()?;
-        self.refill(py, &mut source)
+        let started = self.refill(py, &mut source);
+        source.is_read = started.is_err(); // nobody gets it who could read it
+        started
     }
 
     fn next(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {

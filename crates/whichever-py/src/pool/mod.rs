@@ -1,5 +1,6 @@
 //! The process pool's seam: pools, iterators and workers as Python classes around `whichever-pool`.
 
+mod block;
 pub(crate) mod codec;
 mod core;
 mod function;

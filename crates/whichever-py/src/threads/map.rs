@@ -172,8 +172,11 @@ impl ThreadMap {
             plan,
             source: Mutex::new(source),
         };
-        map.refill(py, &mut *map.lock()?)?;
-        Ok(map)
+        let mut source = map.lock()?;
+        let started = map.refill(py, &mut source);
+        source.is_read = started.is_err(); // nobody gets it who could read it
+        drop(source);
+        started.map(|()| map)
     }
 
     fn lock(&self) -> PyResult<MutexGuard<'_, Source>> {
