@@ -36,6 +36,8 @@ _COPIED_BYTES = 64 << 20  # enough to know what a byte costs
 _PIECE_BYTES = 4 << 20  # copied at once
 _LONG_BYTES = 256 << 10  # what is written at once and is shorter costs more to make than to copy
 _TINY_SECONDS = 0.0005
+_SCALARS = frozenset({int, float, bool, type(None), str})
+_SCALAR_SECONDS = 5e-8
 _SEARCHED_ITEMS = 1024  # a longer list's are not looked at for large bytes
 _REPEATS = 7
 
@@ -190,6 +192,11 @@ def _mean(values: Sequence[Any], *, kept: bool) -> _Cost:
 def _cost(value: Any, *, kept: bool) -> _Cost:
     value, apart = _without_large(value)
     cost = _cost_of_rest(value)
+    if type(value) in _SCALARS and not apart:
+        # Not pickled at all: see the codec of the process pool.
+        cost = cost._replace(
+            pickle=min(cost.pickle, _SCALAR_SECONDS), unpickle=min(cost.unpickle, _SCALAR_SECONDS)
+        )
     copies = _Measure()
     # Arrays are views of what arrives; bytes are copied out of it, into fresh memory if those before are kept.
     for part in apart if kept else ():

@@ -46,6 +46,7 @@ _OVERRUN = 4.0
 _BRIDGE_SECONDS = 0.3
 _BRIDGE_TASK_SECONDS = 0.05
 _BUSY_CORES = 0.6
+_LOOK_EVERY = 8
 _PATIENCE_SECONDS = 0.2
 _SURPRISE = 3.0
 """Times as long, or as short, as tasks took when they were metered: then they are others."""
@@ -108,8 +109,11 @@ class Course(Generic[T]):
             self._follow(Choice(forced, self._home.fixed_workers(forced), "asked for"))
             return
         if self._source.left() > 1 and (know := self._home.recall(fn)) is not None:
-            self._expected = self._mean = know.wall()
-            self._follow(choose(know, self._source.left(), self._home.stable.open_engines()))
+            choice = choose(know, self._source.left(), self._home.stable.open_engines())
+            if know.is_remembered:
+                choice = replace(choice, rivals=())  # they were tried then
+            self._mean, self._expected = know.wall(), choice.pace
+            self._follow(choice)
             return
         self._look()
 
@@ -288,7 +292,7 @@ class Course(Generic[T]):
         """Give a leg its items, and look how it is doing from time to time."""
         while not leg.is_over:
             count = leg.next_block()
-            if leg.given:
+            if leg.given and leg.engine != "threads":  # those are looked at while they are read
                 with self._lock:
                     self._control(leg)
             if leg.is_over:
@@ -321,14 +325,14 @@ class Course(Generic[T]):
             self._judge_trial(leg)
             return
         is_new = not self._home.is_metered(self._plan.fn) and cpu > _BUSY_CORES * seconds
-        is_surprising = self._surprises(seconds * min(leg.workers, tasks) / tasks)
+        is_surprising = self._surprises(seconds / tasks)
         if leg.pilot.observe(tasks, seconds, cpu, leg.others()) or is_new or is_surprising:
             leg.is_doubtful = True
         if leg.is_doubtful and time.monotonic() - self._looked_at >= self._patience:
             self._reconsider(leg)
 
     def _surprises(self, seconds: float) -> bool:
-        """Whether a task takes another time than was known before this map began. Says so once."""
+        """Whether so many seconds a task are others than were forecast before this map began. Says so once."""
         expected, self._expected = self._expected, 0.0
         return expected > 0.0 and not expected / _SURPRISE < seconds < expected * _SURPRISE
 
@@ -336,7 +340,7 @@ class Course(Generic[T]):
         done, seconds = leg.so_far()
         if seconds < leg.trial_seconds or done < 2 * leg.workers:
             return
-        know, left = self._home.knowledge(self._plan.fn), self._source.left()
+        know, left = self._home.knowledge(self._plan.fn), self._source.left() + leg.waiting()
         know.learn_trial(leg.engine, leg.workers, done, seconds)
         choice = choose(know, left, self._home.stable.open_engines())
         rest = seconds / done * left
@@ -358,6 +362,10 @@ class Course(Generic[T]):
         know = self._home.knowledge(self._plan.fn)
         know.is_checked, know.case.payload = False, None
         self._source.give_back(leg.recall())
+        if leg.engine == "threads":
+            leg.rest = _drained(
+                leg.results
+            )  # what runs beside them would be taken for a part of the tasks looked at
         self._look(again=True)
         latest = self._legs[-1] if self._legs else leg
         if latest.engine == leg.engine:
@@ -423,11 +431,24 @@ class Course(Generic[T]):
                 if leg.pool is None and not leg.is_over:
                     yield from leg.results
                     yield from self._loop(leg)
+                elif leg.engine == "threads":
+                    yield from self._watched(leg)
                 else:
                     yield from leg.results
             self._remember()
         finally:
             self.abandon()
+
+    def _watched(self, leg: Leg) -> Generator[T, None, None]:
+        """Give a leg's results, and look how it is doing: its feed may be empty while most of its tasks still wait."""
+        for count, value in enumerate(leg.results):
+            yield value
+            if count % _LOOK_EVERY == 0 and not leg.is_over:
+                with self._lock:
+                    self._control(leg)
+                if leg.rest is not None:
+                    yield from leg.rest
+                    return
 
     def _remember(self) -> None:
         """Keep for other runs what this one has learned, now that it has come to its end."""
@@ -482,7 +503,8 @@ class Course(Generic[T]):
                     continue
                 if self._mean < TINY_SECONDS:
                     continue
-                changed = leg.pilot.observe(len(values), seconds, cpu, 0.0)
+                leg.is_doubtful |= leg.pilot.observe(len(values), seconds, cpu, 0.0)
+                changed = leg.is_doubtful and time.monotonic() - self._looked_at >= self._patience
                 changed = changed and self._mean * self._source.left() > _PATIENCE_SECONDS
         if changed and not self._legs:
             self._look_again()
@@ -498,6 +520,8 @@ class Course(Generic[T]):
         know = self._home.knowledge(self._plan.fn)
         know.is_checked = False
         self._look(again=True)
+        if self._legs[-1].engine == "serial":
+            self._patience *= 2
 
     # Ends.
 
@@ -602,6 +626,18 @@ def _call(look: Look, item: Any, values: list[Any]) -> BaseException | None:
 def _then_raise(values: list[Any], error: BaseException) -> Generator[Any, None, None]:
     yield from values
     raise error
+
+
+def _drained(results: Iterator[Any]) -> Iterator[Any]:
+    """Wait for the rest of the results."""
+    values: list[Any] = []
+    try:
+        values.extend(results)
+    except _CALLERS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the task's own, given out in its place
+        return _then_raise(values, error)
+    return iter(values)
 
 
 def _run_here(fn: Any, items: list[Any], *, star: bool) -> Iterator[Any]:

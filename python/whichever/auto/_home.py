@@ -138,12 +138,12 @@ class Home:
             pool.raise_workers(min(2 * max(counts.workers, 1), self.stable.most_threads))
         return True
 
-    def watch(self, course: Course[Any]) -> None:
-        """Tell a course from now on when the program waits."""
+    def watch(self, course: Course[Any], *, here: bool = False) -> None:
+        """Tell a course from now on when the program waits; or the calling thread, if tasks run `here`."""
         with self._lock:
             if course not in self._watched:
                 self._watched.append(course)
-            self._scout.arm()
+            self._scout.arm(here=here)
 
     def unwatch(self, course: Course[Any]) -> None:
         """Tell it no more."""
@@ -170,7 +170,7 @@ class Home:
     @contextlib.contextmanager
     def watching(self, course: Course[Any]) -> Generator[None, None, None]:
         """Watch for the time of a block, or longer if it was being watched before or threads have begun to help."""
-        self.watch(course)
+        self.watch(course, here=True)
         try:
             yield
         finally:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 COPYING: tuple[EngineName, ...] = ("interpreters", "processes")
 _NOT_ONLY_MODULES = frozenset({"__main__", "builtins", "whichever", "sys"})
+_MAPPED_TASK_SECONDS = 3e-7
 _LENGTHS = 500
 """Task lengths kept, the latest."""
 
@@ -54,6 +55,8 @@ class Knowledge:
         self.is_checked = False
         """Whether it was seen that tasks change nothing that copies would miss."""
         self.is_metered = False
+        self.is_remembered = False
+        """Whether it comes from another run, and nothing was metered in this one."""
         self._neighbours = Neighbours()
         for name, reason in _not_here().items():
             self.case.excluded.setdefault(name, reason)
@@ -79,7 +82,7 @@ class Knowledge:
         self.case.ledger = ledger_json
         self.case.task_seconds = list(task_seconds)[-_LENGTHS:]
         self.case.trials = []  # they were of tasks that may have been others
-        self.is_metered = True
+        self.is_metered, self.is_remembered = True, False
 
     def learn_payload(self, payload: Payload) -> None:
         """Take in what arguments and results weigh."""
@@ -94,7 +97,7 @@ class Knowledge:
         self.exclude(
             {name: recollection.excluded[name] for name in ENGINE_NAMES if name in recollection.excluded}
         )
-        self.is_checked = True
+        self.is_checked = self.is_remembered = True
 
     def wall(self) -> float:
         """Return the seconds of a task, as they were when it was metered."""
@@ -124,10 +127,17 @@ class Knowledge:
         """Ask the model about so many tasks; engines that are open already cost no start-up."""
         case = self.case
         costs: dict[str, Any] = known_costs(self._cores)
-        costs["engines"] = {
-            name: {**cost, "start": 0.0, "start_worker": 0.0} if name in open_engines else cost
-            for name, cost in costs["engines"].items()
+        costs = {
+            **costs,
+            "engines": {
+                name: {**cost, "start": 0.0, "start_worker": 0.0} if name in open_engines else dict(cost)
+                for name, cost in costs["engines"].items()
+            },
         }
+        processes = costs["engines"].get("processes")
+        if processes:
+            # The engine that was calibrated gives an outcome for each task; the pool's map gives results in batches.
+            processes["task"] = min(processes.get("task", 0.0), _MAPPED_TASK_SECONDS)
         case.costs, case.tasks = costs, max(tasks, 1)
         case.others_busy = self._neighbours.busy()
         self._neighbours = Neighbours()

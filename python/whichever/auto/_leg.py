@@ -51,6 +51,7 @@ class Leg:
         self.rivals = rivals
         self.trial_seconds = seconds
         self.results: Iterator[Any] = iter(())
+        self.rest: Iterator[Any] | None = None
         self.is_over = False
         self.is_doubtful = False
         self.pilot = _core.Pilot()
@@ -88,8 +89,10 @@ class Leg:
         """Return tasks ended, seconds and CPU seconds since the last window, if it is time for one."""
         now = time.perf_counter()
         if self._window is None:
-            self._window = now, ended_tasks(self.pool), cpu_seconds(self.pool)
-            self._begun = self._window[:2]
+            ended = ended_tasks(self.pool)
+            if ended > 0 or self.engine == "threads":  # else its workers may still be starting
+                self._window = now, ended, cpu_seconds(self.pool)
+                self._begun = now, ended
             return None
         at, ended, cpu = self._window
         if now - at < _WINDOW_SECONDS:
@@ -100,6 +103,10 @@ class Leg:
         cpu_now = cpu_seconds(self.pool)
         self._window = now, ended_now, cpu_now
         return ended_now - ended, now - at, cpu_now - cpu
+
+    def waiting(self) -> int:
+        """Return how many of its tasks have not begun and can be taken back."""
+        return int(self.pool.statistics().waiting) if self.engine == "threads" else 0
 
     def others(self) -> float:
         """Return the cores that other programs took since this was last asked."""

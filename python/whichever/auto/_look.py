@@ -49,6 +49,7 @@ class Choice:
         reason: Why, in words.
         rivals: Engines that might yet be faster, to be tried.
         tried_seconds: How long each trial may take.
+        pace: Seconds that are expected to pass for each task; 0 where that is not known.
     """
 
     engine: EngineName
@@ -56,6 +57,7 @@ class Choice:
     reason: str
     rivals: tuple[tuple[EngineName, int], ...] = ()
     tried_seconds: float = 0.0
+    pace: float = 0.0
 
 
 class Look:
@@ -76,6 +78,7 @@ class Look:
         self._star = star
         self._seconds = 0.0
         self._serious_seconds = 0.0
+        self._serious_since = 0.0
         self._count = 0
         self._meter: Meter | None = None
         self._watch: Watch | None = None
@@ -153,7 +156,9 @@ class Look:
                 return Choice("serial", 1, "what is left takes less than starting processes")
             self.become_serious(item)
             return None
-        if self._serious_seconds < max(_LEAST_SECONDS, min(_ENOUGH_SECONDS, _ENOUGH_SHARE * ahead)):
+        enough = max(_LEAST_SECONDS, min(_ENOUGH_SECONDS, _ENOUGH_SHARE * ahead))
+        # Looking at tiny tasks takes longer than they do: that is bounded too.
+        if self._serious_seconds < enough and time.perf_counter() - self._serious_since < 2 * enough:
             return None
         return self.decide(left)
 
@@ -175,6 +180,7 @@ class Look:
                     self._watch = Watch(know.fn, reach, budget=_WATCH_SECONDS)
             except Exception as error:  # noqa: BLE001 - what is read belongs to other threads, which may change it
                 self._give_up_watching(error)
+        self._serious_since = time.perf_counter()
         self._meter = Meter(rate_hz=rate_hz)
         self._meter.__enter__()
 
@@ -238,4 +244,6 @@ def choose(know: Knowledge, left: int, open_engines: set[EngineName]) -> Choice:
         if contender.engine != answer.engine
     )
     reason = answer.reasons[0] if answer.reasons else f"expected {answer.speedup:.1f}x as fast as a loop"
-    return Choice(answer.engine, workers, reason, rivals, max(0.02, 0.03 * first.seconds))
+    return Choice(
+        answer.engine, workers, reason, rivals, max(0.02, 0.03 * first.seconds), first.seconds / max(left, 1)
+    )

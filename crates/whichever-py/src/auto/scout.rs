@@ -4,13 +4,15 @@
 //! so a program that computes is not slowed by it; only when it waits does the scout take the GIL and ask its owner what
 //! to do. Sleeping costs it nothing: it looks only while it is armed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use whichever_sys::{SignalsBlocked, monotonic_ns, process_cpu_ns, usable_cores};
+use whichever_sys::{
+    SignalsBlocked, monotonic_ns, process_cpu_ns, thread_cpu_ns_of, thread_id, usable_cores,
+};
 
 use crate::gil::Gil;
 use crate::pool::forks;
@@ -23,6 +25,10 @@ const IDLE_CORES: f64 = 0.5;
 const IDLE_SHARE: f64 = 0.5;
 /// Looks in a row that must find it so.
 const LOOKS: u32 = 3;
+/// Share of the latest looks that must, so that a program that is busy most of the time is not taken for one that waits.
+const WAITS: f64 = 0.5;
+/// Weight of one look in that share: about 16 ms count.
+const WEIGHT: f64 = 1.0 / 32.0;
 /// For its end to be waited for, at most.
 const LONGEST_WAIT_SECONDS: f64 = 10.0;
 
@@ -37,6 +43,8 @@ pub(crate) struct Scout {
 struct Shared {
     born: u32,
     armed: AtomicBool,
+    /// The thread that runs tasks; 0 when others do. The clock of one thread is exact, that of all is some milliseconds old.
+    watched: AtomicU32,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -52,6 +60,7 @@ impl Shared {
         Arc::new(Self {
             born: forks(),
             armed: AtomicBool::new(false),
+            watched: AtomicU32::new(0),
             state: Mutex::default(),
             changed: Condvar::new(),
         })
@@ -87,9 +96,11 @@ impl Scout {
         Self { shared: Mutex::new(Shared::new()), waits }
     }
 
-    /// Look from now on.
-    fn arm(&self, py: Python<'_>) -> PyResult<()> {
+    /// Look from now on: at the calling thread if it runs the tasks, else at all.
+    #[pyo3(signature = (*, here = false))]
+    fn arm(&self, py: Python<'_>, here: bool) -> PyResult<()> {
         let shared = self.shared();
+        shared.watched.store(if here { thread_id() } else { 0 }, Ordering::Relaxed);
         if shared.armed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
@@ -182,20 +193,15 @@ impl Watch {
     /// Look while it is armed. False when the interpreter is gone.
     fn look(&self) -> bool {
         let most = if self.has_gil { IDLE_CORES } else { IDLE_SHARE * usable_cores().cores };
-        let (mut before_ns, mut cpu_ns, mut looks) = (monotonic_ns(), process_cpu_ns(), 0);
+        let (mut last, mut looks, mut waits) = (self.clocks(), 0, 1.0);
         while self.shared.armed.load(Ordering::Acquire) {
             std::thread::sleep(TICK);
-            let (now_ns, now_cpu_ns) = (monotonic_ns(), process_cpu_ns());
-            let cores = match (cpu_ns, now_cpu_ns) {
-                (Some(before), Some(now)) => {
-                    now.saturating_sub(before) as f64 / now_ns.saturating_sub(before_ns).max(1) as f64
-                }
-                _ => return true, // no clock, no scout
-            };
-            (before_ns, cpu_ns) = (now_ns, now_cpu_ns);
-            let is_held = self.gil.is_some_and(|gil| gil.holder().is_some());
-            looks = if cores < most && !is_held { looks + 1 } else { 0 };
-            if looks < LOOKS {
+            let now = self.clocks();
+            let is_idle = now.cores_since(&last) < most && self.gil.is_none_or(|gil| gil.holder().is_none());
+            last = now;
+            looks = if is_idle { looks + 1 } else { 0 };
+            waits += WEIGHT * (f64::from(u8::from(is_idle)) - waits);
+            if looks < LOOKS || waits < WAITS {
                 continue;
             }
             let told = Python::try_attach(|py| {
@@ -206,8 +212,33 @@ impl Watch {
             if told.is_none() {
                 return false;
             }
-            (before_ns, cpu_ns) = (monotonic_ns(), process_cpu_ns());
+            last = self.clocks();
         }
         true
+    }
+
+    fn clocks(&self) -> Clocks {
+        let watched = self.shared.watched.load(Ordering::Relaxed);
+        let cpu_ns = if watched == 0 { process_cpu_ns() } else { thread_cpu_ns_of(watched) };
+        Clocks { watched, now_ns: monotonic_ns(), cpu_ns }
+    }
+}
+
+/// What the clocks said at one look.
+struct Clocks {
+    watched: u32,
+    now_ns: u64,
+    cpu_ns: Option<u64>,
+}
+
+impl Clocks {
+    /// Cores that were used since; many where that cannot be told.
+    fn cores_since(&self, before: &Self) -> f64 {
+        match (before.cpu_ns, self.cpu_ns) {
+            (Some(earlier), Some(cpu)) if self.watched == before.watched => {
+                cpu.saturating_sub(earlier) as f64 / self.now_ns.saturating_sub(before.now_ns).max(1) as f64
+            }
+            _ => f64::INFINITY,
+        }
     }
 }
