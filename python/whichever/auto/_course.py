@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from whichever import _core
 from whichever.auto._leg import Leg
 from whichever.auto._look import TINY_SECONDS, Choice, Look, choose
+from whichever.auto._plain import CALLERS, columns, drained, run_here, then_raise
 from whichever.auto._source import Source
 from whichever.executors._coroutines import is_coroutine_function
 from whichever.executors._face import MapPlan
-from whichever.executors._mapping import warn_unread
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_CALLERS = (KeyboardInterrupt, GeneratorExit)
-"""What a task raises that runs here and is the caller's own: it ends the map at once."""
 _FIRST_THREADS_TASKS = 512
 """Handed to threads at once: so many may be waiting before the reader comes back."""
 _GENERATED_FIRST = 64
@@ -137,7 +135,7 @@ class Course(Generic[T]):
         if choice is None and error is None and not helped and self._is_full(values):
             self._unsure = look
         leg.is_over = self._unsure is not None
-        leg.results = iter(values) if error is None else _then_raise(values, error)
+        leg.results = iter(values) if error is None else then_raise(values, error)
         with self._lock:
             self._legs.insert(len(self._legs) - helped, leg)
             if choice is not None and not helped:
@@ -197,7 +195,7 @@ class Course(Generic[T]):
                 values.extend(itertools.starmap(self._plan.fn, iterator))
             else:
                 values.extend(map(self._plan.fn, iterator))
-        except _CALLERS:
+        except CALLERS:
             raise
         except BaseException as raised:  # noqa: BLE001 - the task's own, given out in its place
             error = raised
@@ -224,10 +222,10 @@ class Course(Generic[T]):
                 break
             try:
                 values.append(fn(*taken[0]) if star else fn(taken[0]))
-            except _CALLERS:
+            except CALLERS:
                 raise
             except BaseException as raised:  # noqa: BLE001 - as in `_look`
-                leg.results = _then_raise(values, raised)
+                leg.results = then_raise(values, raised)
                 break
         return leg
 
@@ -279,7 +277,7 @@ class Course(Generic[T]):
         if leg.engine == "processes":
             return pool.results_of(inner, items, star=star, rescue=self._rescue)
         if star:
-            inner = replace(inner, iterables=_columns(items, len(plan.iterables)))
+            inner = replace(inner, iterables=columns(items, len(plan.iterables)))
         return pool._results(inner)  # noqa: SLF001 - of our own pools
 
     def _rescue(self, item: Any, error: BaseException) -> Any:
@@ -363,7 +361,7 @@ class Course(Generic[T]):
         know.is_checked, know.case.payload = False, None
         self._source.give_back(leg.recall())
         if leg.engine == "threads":
-            leg.rest = _drained(
+            leg.rest = drained(
                 leg.results
             )  # what runs beside them would be taken for a part of the tasks looked at
         self._look(again=True)
@@ -562,7 +560,7 @@ class Course(Generic[T]):
                 results.hand_in_all()  # it pulls its feed, which ends with the items
             elif items := self._source.take(sys.maxsize):
                 leg = Leg("serial", 1)
-                leg.results = _run_here(self._plan.fn, items, star=self._source.star)
+                leg.results = run_here(self._plan.fn, items, star=self._source.star)
                 self._legs.append(leg)
             return True
 
@@ -580,89 +578,12 @@ class Course(Generic[T]):
         return whole
 
 
-class Results(Generic[T]):
-    """What `map` returns: an iterator, and quick to those who iterate over it whole."""
-
-    def __init__(self, course: Course[T]) -> None:
-        self._course = course
-        self._results = course.read()
-        self._is_read = False
-
-    @property
-    def engine(self) -> str:
-        """What runs the tasks now, for readers; may be asked by any thread."""
-        return self._course.engine
-
-    def __iter__(self) -> Iterator[T]:
-        self._is_read = True
-        return self._results
-
-    def __next__(self) -> T:
-        self._is_read = True
-        return next(self._results)
-
-    def close(self) -> None:
-        """Give up what has not been taken: tasks that have not started never will."""
-        self._is_read = True
-        self._results.close()
-        self._course.abandon()
-
-    def __del__(self) -> None:
-        if not self._is_read and not self._course.leave():
-            warn_unread()
-
-
 def _call(look: Look, item: Any, values: list[Any]) -> BaseException | None:
     """Run one task under the meter; return what it raised."""
     try:
         values.append(look.call(item))
-    except _CALLERS:
+    except CALLERS:
         raise
     except BaseException as raised:  # noqa: BLE001 - the task's own, given out in its place
         return raised
     return None
-
-
-def _then_raise(values: list[Any], error: BaseException) -> Generator[Any, None, None]:
-    yield from values
-    raise error
-
-
-def _drained(results: Iterator[Any]) -> Iterator[Any]:
-    """Wait for the rest of the results."""
-    values: list[Any] = []
-    try:
-        values.extend(results)
-    except _CALLERS:
-        raise
-    except BaseException as error:  # noqa: BLE001 - the task's own, given out in its place
-        return _then_raise(values, error)
-    return iter(values)
-
-
-def _run_here(fn: Any, items: list[Any], *, star: bool) -> Iterator[Any]:
-    """Run the tasks now; their results wait."""
-    values: list[Any] = []
-    try:
-        values.extend(itertools.starmap(fn, items) if star else map(fn, items))
-    except _CALLERS:
-        raise
-    except BaseException as error:  # noqa: BLE001 - the task's own, given out in its place
-        return _then_raise(values, error)
-    return iter(values)
-
-
-def _columns(rows: Any, width: int) -> tuple[Any, ...]:
-    """Cut rows into iterators of their own for `zip`, which asks each in turn."""
-    row: tuple[Any, ...] = ()
-
-    def first() -> Iterator[Any]:
-        nonlocal row
-        for row in rows:
-            yield row[0]
-
-    def other(column: int) -> Iterator[Any]:
-        while True:
-            yield row[column]
-
-    return (first(), *(other(column) for column in range(1, width)))

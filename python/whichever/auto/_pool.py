@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from whichever._types import ENGINE_NAMES, AutoPoolStatistics
-from whichever.auto._course import Course, Results
+from whichever.auto._course import Course
 from whichever.auto._home import Home
+from whichever.auto._results import Results
 from whichever.auto._tasks import Tasks
 from whichever.executors._exit import Ending
 from whichever.executors._face import PoolFace, check_workers

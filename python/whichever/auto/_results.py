@@ -1,0 +1,46 @@
+"""What `map` of an auto pool returns: an iterator, and what becomes of it when nobody reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from whichever.executors._mapping import warn_unread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from whichever.auto._course import Course
+
+T = TypeVar("T")
+
+
+class Results(Generic[T]):
+    """What `map` returns: an iterator, and quick to those who iterate over it whole."""
+
+    def __init__(self, course: Course[T]) -> None:
+        self._course = course
+        self._results = course.read()
+        self._is_read = False
+
+    @property
+    def engine(self) -> str:
+        """What runs the tasks now, for readers; may be asked by any thread."""
+        return self._course.engine
+
+    def __iter__(self) -> Iterator[T]:
+        self._is_read = True
+        return self._results
+
+    def __next__(self) -> T:
+        self._is_read = True
+        return next(self._results)
+
+    def close(self) -> None:
+        """Give up what has not been taken: tasks that have not started never will."""
+        self._is_read = True
+        self._results.close()
+        self._course.abandon()
+
+    def __del__(self) -> None:
+        if not self._is_read and not self._course.leave():
+            warn_unread()
