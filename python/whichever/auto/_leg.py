@@ -98,7 +98,8 @@ class Leg:
         if now - at < _WINDOW_SECONDS:
             return None
         ended_now = ended_tasks(self.pool)
-        if ended_now - ended < _WINDOW_TASKS * min(self.workers, 8) and now - at < _LONG_WINDOW_SECONDS:
+        few = ended_now - ended < _WINDOW_TASKS * min(self.workers, 8)
+        if ended_now == ended or (few and now - at < _LONG_WINDOW_SECONDS):
             return None
         cpu_now = cpu_seconds(self.pool)
         self._window = now, ended_now, cpu_now
