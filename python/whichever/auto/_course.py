@@ -440,6 +440,7 @@ class Course(Generic[T]):
     def _watched(self, leg: Leg) -> Generator[T, None, None]:
         """Give a leg's results, and look how it is doing: its feed may be empty while most of its tasks still wait."""
         for count, value in enumerate(leg.results):
+            leg.recent.popleft()
             yield value
             if count % _LOOK_EVERY == 0 and not leg.is_over:
                 with self._lock:

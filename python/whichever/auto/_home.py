@@ -27,6 +27,8 @@ _FUNCTIONS_KEPT = 256
 _MOST_AT_ONCE = 512
 """Coroutines that wait at once, unless the user says how many."""
 _WAITING_SHARE = 0.05
+_GROWTH = 4
+"""Times as many threads while all wait: who looks again every half millisecond need not be timid."""
 _VARIABLE = "WHICHEVER_ENGINE"
 
 
@@ -135,7 +137,7 @@ class Home:
         if not counts.waiting or counts.workers >= self.stable.most_threads:
             return False
         if not counts.workers_idle:
-            pool.raise_workers(min(2 * max(counts.workers, 1), self.stable.most_threads))
+            pool.raise_workers(min(_GROWTH * max(counts.workers, 1), self.stable.most_threads))
         return True
 
     def watch(self, course: Course[Any], *, here: bool = False) -> None:

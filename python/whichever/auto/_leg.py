@@ -21,8 +21,6 @@ _WINDOW_TASKS = 4
 _LONG_WINDOW_SECONDS = 1.0
 _BLOCK_SECONDS = 0.005
 _MOST_IN_BLOCK = 4096
-_KEPT = 20_000
-"""Items kept that may not have begun: more than any pool takes ahead."""
 
 
 class Leg:
@@ -55,7 +53,7 @@ class Leg:
         self.is_over = False
         self.is_doubtful = False
         self.pilot = _core.Pilot()
-        self.recent: deque[Any] = deque(maxlen=_KEPT)
+        self.recent: deque[Any] = deque()  # handed in to threads, but for as many as results were read
         self.given = 0
         self._block = 1
         self._block_at = 0.0

@@ -1,0 +1,205 @@
+"""The auto pool's parts, each by itself."""
+
+import itertools
+import sys
+import threading
+import time
+
+import pytest
+
+import whichever
+from whichever import _core
+from whichever.auto._leg import Leg
+from whichever.auto._source import Source
+
+with_gil = pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="without a GIL nothing stands still to be cut"
+)
+
+
+def until(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.002)
+    return condition()
+
+
+@with_gil
+def test_a_loop_that_is_cut_short_ends_with_the_item_at_hand():
+    items = list(range(100))
+    iterator = iter(items)
+    seen, rest = [], []
+    for item in iterator:
+        seen.append(item)
+        if item == 41:
+            rest = _core.cut_short(items, iterator)
+    assert seen == list(range(42))
+    assert rest == list(range(42, 100))
+    assert _core.cut_short(items, iterator) == []
+
+
+@with_gil
+def test_a_loop_that_waits_is_cut_from_another_thread_and_loses_nothing():
+    items = list(range(50))
+    iterator, seen, begun = iter(items), [], threading.Event()
+
+    def run(item):
+        seen.append(item)
+        begun.set()
+        time.sleep(0.01)
+
+    loop = threading.Thread(target=lambda: list(map(run, iterator)))
+    loop.start()
+    begun.wait()
+    rest = _core.cut_short(items, iterator)
+    loop.join()
+    assert seen + rest == list(range(50))
+    assert len(seen) < 50
+
+
+def test_a_pilot_hears_of_change_only_when_there_is_some():
+    pilot = _core.Pilot()
+    assert not any(pilot.observe(100, 0.05, 0.05, 0.0) for _ in range(50))
+    assert any(pilot.observe(100, 0.05, 0.0, 0.0) for _ in range(3))
+
+
+def test_a_scout_calls_when_the_program_waits_and_not_when_it_computes():
+    calls = []
+    scout = _core.Scout(lambda: calls.append(time.monotonic()))
+    scout.arm(here=True)
+    assert until(lambda: len(calls) > 3)
+    scout.disarm()
+    scout.close(wait=5.0)
+    count = len(calls)
+    assert count > 3
+    with pytest.raises(RuntimeError, match="closed"):
+        scout.arm()
+    assert len(calls) == count
+
+
+def test_a_scout_that_is_dropped_leaves_no_thread():
+    for _ in range(20):
+        scout = _core.Scout(lambda: None)
+        scout.arm()
+        del scout
+    names = lambda: [line for line in _thread_names() if line == "whichever-scout"]  # noqa: E731
+    assert until(lambda: not names())
+
+
+def _thread_names():
+    from pathlib import Path
+
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            yield (task / "comm").read_text().strip()
+        except OSError:
+            continue
+
+
+def source(*iterables, eager=True, ahead=None, scout=False):
+    return Source(iterables, eager=eager, ahead=ahead, is_scout=lambda: scout)
+
+
+def test_items_that_are_given_back_come_again_in_order():
+    items = source(range(10))
+    first = items.take(6)
+    items.give_back(first[2:])
+    assert items.left() == 8
+    assert items.take(100) == list(range(2, 10))
+    assert items.left() == 0
+    assert not items.has_more()
+
+
+def test_the_scout_never_advances_a_generator():
+    generated = source(iter(range(1000)), eager=False, scout=True)
+    ready = generated.take(1000)
+    assert ready == list(range(len(ready)))
+    assert len(ready) <= 64
+    assert generated.take(5) == []
+
+
+def test_several_iterables_are_taken_together():
+    items = source([1, 2, 3], "ab")
+    assert items.star
+    assert items.left() == 2
+    assert items.take(5) == [(1, "a"), (2, "b")]
+
+
+@pytest.fixture
+def threads():
+    with whichever.ThreadPool(2) as pool:
+        yield pool
+
+
+def lazily(pool, fn, items, **options):
+    plan = {"star": False, "eager": False, "ahead": 0, "ordered": True, "timeout": None} | options
+    return pool.map_items(fn, items, **plan)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_what_threads_have_not_begun_is_taken_back(threads, ordered):
+    gate, ran = threading.Event(), []
+
+    def run(item):
+        ran.append(item)
+        gate.wait(10)
+        return item
+
+    leg = Leg("threads", 2, threads)
+    items = list(range(100))
+    leg.hand_in(items)
+    leg.results = lazily(threads, run, iter(items), first=512, ordered=ordered)
+    assert until(lambda: len(ran) == 2)
+    back = leg.recall()
+    gate.set()
+    results = list(leg.results)
+    assert sorted(results) == sorted(ran)
+    assert back == items[len(results) :]
+    assert until(lambda: threads.statistics().waiting == 0)
+    assert sorted(ran) == sorted(results)
+
+
+def test_recalling_beside_running_threads_runs_every_task_once_here_or_there(threads):
+    for count in range(60):
+        ran = []
+        leg = Leg("threads", 2, threads)
+        items = list(range(200))
+        leg.hand_in(items)
+        leg.results = lazily(threads, lambda item, ran=ran: ran.append(item) or item, iter(items), first=512)
+        for _ in itertools.islice(leg.results, count):
+            pass
+        back = leg.recall()
+        rest = list(leg.results)
+        assert back == items[count + len(rest) :]
+        assert until(lambda: threads.statistics().waiting == 0)
+        assert sorted(ran) == items[: count + len(rest)]
+
+
+def test_more_workers_come_for_tasks_that_wait():
+    gate = threading.Event()
+    with whichever.ThreadPool(1) as pool:
+        futures = [pool.submit(gate.wait, 10) for _ in range(8)]
+        assert until(lambda: pool.statistics().running == 1)
+        pool.raise_workers(4)
+        assert until(lambda: pool.statistics().running == 4)
+        pool.raise_workers(2)  # it only rises
+        assert pool.statistics().workers == 4
+        gate.set()
+        assert all(future.result() for future in futures)
+
+
+def test_all_items_of_a_lazy_map_are_handed_in_when_asked(threads):
+    items = iter(range(5000))
+    results = lazily(threads, abs, items)
+    results.hand_in_all()
+    assert next(items, None) is None
+    assert list(results) == list(range(5000))
+
+
+def test_a_lazy_map_that_is_left_runs_what_was_handed_in_and_warns_of_nothing(threads):
+    ran = []
+    results = lazily(threads, ran.append, iter(range(5000)))
+    results.hand_in_all()
+    results.leave()
+    del results
+    assert until(lambda: len(ran) == 5000)
