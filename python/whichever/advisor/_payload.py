@@ -38,6 +38,7 @@ _LONG_BYTES = 256 << 10  # what is written at once and is shorter costs more to 
 _TINY_SECONDS = 0.0005
 _SCALARS = frozenset({int, float, bool, type(None), str})
 _SCALAR_SECONDS = 5e-8
+_SCALAR_BYTES = 1024  # of text; what is longer is copied
 _SEARCHED_ITEMS = 1024  # a longer list's are not looked at for large bytes
 _REPEATS = 7
 
@@ -192,7 +193,7 @@ def _mean(values: Sequence[Any], *, kept: bool) -> _Cost:
 def _cost(value: Any, *, kept: bool) -> _Cost:
     value, apart = _without_large(value)
     cost = _cost_of_rest(value)
-    if type(value) in _SCALARS and not apart:
+    if type(value) in _SCALARS and cost.size <= _SCALAR_BYTES:
         # Not pickled at all: see the codec of the process pool.
         cost = cost._replace(
             pickle=min(cost.pickle, _SCALAR_SECONDS), unpickle=min(cost.unpickle, _SCALAR_SECONDS)

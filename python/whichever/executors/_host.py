@@ -8,6 +8,7 @@ import pickletools
 import signal as signals
 import sys
 import threading
+import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,8 @@ class Host:
         self._own_crew = own_crew
         self._numbers = itertools.count(1)
         self._hired: dict[int, Hired] = {}
+        # Of a host that goes before all its workers have: what is open is closed, and not left to the garbage collector.
+        weakref.finalize(self, _let_go, self._hired).atexit = False
         self._ended: OrderedDict[int, tuple[int | None, str | None]] = OrderedDict()
         self._lock = threading.Lock()
         # Who brings a crew knows what tasks need; its templates start anew each time.
@@ -253,3 +256,8 @@ def _signal_name(number: int) -> str:
         return signals.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def _let_go(hired: dict[int, Hired]) -> None:
+    while hired:
+        hired.popitem()[1].close()
