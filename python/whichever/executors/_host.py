@@ -72,7 +72,7 @@ class Host:
         self._own_crew = own_crew
         self._numbers = itertools.count(1)
         self._hired: dict[int, Hired] = {}
-        # Of a host that goes before all its workers have: what is open is closed, and not left to the garbage collector.
+        # Of a host that goes before all its workers have: what is open is closed, not left to the garbage collector.
         weakref.finalize(self, _let_go, self._hired).atexit = False
         self._ended: OrderedDict[int, tuple[int | None, str | None]] = OrderedDict()
         self._lock = threading.Lock()
