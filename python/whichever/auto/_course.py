@@ -49,8 +49,10 @@ _PATIENCE_SECONDS = 0.2
 _SURPRISE = 3.0
 """Times as long, or as short, as tasks took when they were metered: then they are others."""
 _WORTH_REMEMBERING_SECONDS = 0.05
-_TRIAL_SHARE = 10.0
+_TRIAL_SHARE = 20.0
 """A trial is worth its time when the rest takes so many times as long."""
+_START_SECONDS = 0.1
+"""What it takes to start an engine for that."""
 
 
 class Course(Generic[T]):
@@ -342,7 +344,7 @@ class Course(Generic[T]):
         know.learn_trial(leg.engine, leg.workers, done, seconds)
         choice = choose(know, left, self._home.stable.open_engines())
         rest = seconds / done * left
-        if choice.rivals and rest > _TRIAL_SHARE * choice.tried_seconds:
+        if choice.rivals and rest > _TRIAL_SHARE * (choice.tried_seconds + _START_SECONDS):
             engine, workers = choice.rivals[0]
             choice = Choice(
                 engine, workers, f"to be tried: it may beat {leg.engine}", choice.rivals, choice.tried_seconds

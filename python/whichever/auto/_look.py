@@ -25,7 +25,7 @@ _SERIOUS_SECONDS = 0.3
 """From here on processes may be, and what decides for them may be loaded."""
 _SERIOUS_OPEN_SECONDS = 0.03
 """The same when they have been started already."""
-_ENOUGH_SECONDS = 0.1
+_ENOUGH_SECONDS = 0.06
 _ENOUGH_SHARE = 0.03
 """Of the work left: no longer are tasks looked at before one engine is chosen, which the others may yet beat."""
 _LEAST_SECONDS = 0.012

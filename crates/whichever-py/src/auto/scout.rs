@@ -26,7 +26,7 @@ const IDLE_SHARE: f64 = 0.5;
 /// Looks in a row that must find it so.
 const LOOKS: u32 = 3;
 /// Share of the latest looks that must, so that a program that is busy most of the time is not taken for one that waits.
-const WAITS: f64 = 0.5;
+const WAITS: f64 = 0.2;
 /// Weight of one look in that share: about 16 ms count.
 const WEIGHT: f64 = 1.0 / 32.0;
 /// For its end to be waited for, at most.
