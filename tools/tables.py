@@ -124,6 +124,7 @@ def auto_rivals(results: dict[str, Any]) -> str:
                 "cannot run": row["cannot"],
             }
             for row in results["rivals"]
+            if row["workloads"]  # it was installed, and could run one
         ]
     )
 
