@@ -8,6 +8,7 @@ mod judge;
 mod meter;
 mod pool;
 mod queue;
+mod raised;
 mod threads;
 
 use pyo3::prelude::*;

@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from whichever._types import ENGINE_NAMES
+from whichever._types import COPYING, ENGINE_NAMES
 from whichever.advisor._judge import Case, Trial
 from whichever.advisor._machine import known_costs
 from whichever.advisor._neighbours import Neighbours
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from whichever.advisor._effects import Reach
     from whichever.advisor._judge import Answer
 
-COPYING: tuple[EngineName, ...] = ("interpreters", "processes")
 _NOT_ONLY_MODULES = frozenset({"__main__", "builtins", "whichever", "sys"})
 _MAPPED_TASK_SECONDS = 3e-7
 _LENGTHS = 500

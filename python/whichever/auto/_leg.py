@@ -30,8 +30,7 @@ class Leg:
         engine: The engine.
         workers: Its workers.
         pool: Its pool; None for a plain loop.
-        is_trial: Whether it is to tell whether this engine is faster.
-        seconds: For how long, then.
+        trial_seconds: For how long it is a trial, which tells whether this engine is faster.
     """
 
     def __init__(
@@ -40,14 +39,12 @@ class Leg:
         workers: int,
         pool: Any = None,
         *,
-        rivals: tuple[tuple[EngineName, int], ...] = (),
-        seconds: float = 0.0,
+        trial_seconds: float = 0.0,
     ) -> None:
         self.engine = engine
         self.workers = workers
         self.pool = pool
-        self.rivals = rivals
-        self.trial_seconds = seconds
+        self.trial_seconds = trial_seconds
         self.results: Iterator[Any] = iter(())
         self.rest: Iterator[Any] | None = None
         self.is_over = False
@@ -76,12 +73,6 @@ class Leg:
         self.given += len(items)
         if self.engine == "threads":
             self.recent.extend(items)
-
-    def hand_in_one(self, item: Any) -> None:
-        """Remember an item that goes to the engine."""
-        self.given += 1
-        if self.engine == "threads":
-            self.recent.append(item)
 
     def window(self) -> tuple[int, float, float] | None:
         """Return tasks ended, seconds and CPU seconds since the last window, if it is time for one."""
