@@ -10,11 +10,9 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use whichever_sys::{
-    SignalsBlocked, monotonic_ns, process_cpu_ns, thread_cpu_ns_of, thread_id, usable_cores,
-};
+use whichever_sys::{monotonic_ns, process_cpu_ns, thread_cpu_ns_of, thread_id, usable_cores};
 
-use crate::gil::Gil;
+use crate::gil::{Gil, visit};
 use crate::pool::forks;
 
 /// From one look to the next.
@@ -120,8 +118,8 @@ impl Scout {
             has_gil: crate::gil::has_gil(py)?,
             waits: self.waits.clone_ref(py),
         };
-        let _blocked = SignalsBlocked::new();
         let thread = std::thread::Builder::new().name("whichever-scout".to_owned());
+        // It starts threads that run tasks: its signal mask, which they inherit, is that of whoever uses the pool.
         // Without the thread nobody sees that the program waits: it is slower, and right.
         state.has_thread = thread.spawn(move || watch.run()).is_ok();
         Ok(())
@@ -185,7 +183,7 @@ impl Watch {
             }
         }
         let Self { shared, waits, .. } = self;
-        let _gone = Python::try_attach(move |_attached| drop(waits));
+        let _gone = visit(move |_attached| drop(waits));
         shared.lock().has_thread = false;
         shared.changed.notify_all();
     }
@@ -204,7 +202,7 @@ impl Watch {
             if looks < LOOKS || waits < WAITS {
                 continue;
             }
-            let told = Python::try_attach(|py| {
+            let told = visit(|py| {
                 if let Err(error) = self.waits.bind(py).call0() {
                     error.write_unraisable(py, None);
                 }
