@@ -138,3 +138,12 @@ def test_a_pool_within_a_task_of_a_pool(pool):
 
     assert list(pool.map(outer, range(40))) == [sum(range(1, number + 1)) for number in range(40)]
     assert results(pool, outer, range(20)) == [sum(range(1, number + 1)) for number in range(20)]
+
+
+def test_what_writes_a_keyword_argument_never_moves(pool):
+    for _ in range(4):
+        slips = [tasks.Slip() for _ in range(40)]
+        for future in [pool.submit(tasks.take_down, on=slip) for slip in slips]:
+            future.result()
+        assert all(slip.answer for slip in slips)
+    assert "processes" not in pool.statistics().engines, pool.history()

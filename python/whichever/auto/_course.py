@@ -248,7 +248,11 @@ class Course(Generic[T]):
     def _start(self, leg: Leg) -> None:
         """Hand the first items of a leg in."""
         self._legs.append(leg)
-        leg.results = self._results_of(leg, self._feed(leg))
+        try:
+            leg.results = self._results_of(leg, self._feed(leg))
+        except BaseException:
+            self._legs.remove(leg)
+            raise
         if leg.engine == "threads":
             self._home.watch(self)
 
@@ -387,6 +391,15 @@ class Course(Generic[T]):
             return False
         self._looks_here = False
         stable = self._home.stable
+        try:
+            leg = Leg("threads", stable.most_threads, stable.threads())
+            # The scout's own context is empty: tasks are to see that of whoever called `map`.
+            self._context.copy().run(self._start, leg)
+        except RuntimeError:
+            if not (stable.is_closed() or _core.refuses_tasks()):
+                raise
+            self._looks_here = True  # the pool or the interpreter ends: this thread goes on alone
+            return False
         self._home.note(
             self._plan.fn,
             "threads",
@@ -394,8 +407,6 @@ class Course(Generic[T]):
             self._source.given,
             "tasks wait: others go on meanwhile",
         )
-        # The scout's own context is empty: tasks are to see that of whoever called `map`.
-        self._context.copy().run(self._start, Leg("threads", stable.most_threads, stable.threads()))
         return True
 
     def _cut(self) -> bool:

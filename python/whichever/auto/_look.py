@@ -106,9 +106,10 @@ class Look:
     def call(self, item: Any) -> Any:
         """Run the task of `item`."""
         args = item if self._star else (item,)
-        meter, watched = self._meter, False
+        meter, watched, given = self._meter, False, item
         if meter is not None:
-            watched = self._begin_watching(item)
+            given = self._given(item)
+            watched = self._begin_watching(given)
         begin = time.perf_counter()
         try:
             result = self._run(args)
@@ -120,10 +121,14 @@ class Look:
                 self._serious_seconds += seconds
         if meter is not None:
             if watched:
-                self._end_watching(item)
+                self._end_watching(given)
             if len(self._pairs) < _PAYLOADS or self._count & (self._count - 1) == 0:
-                self._pairs.append((item, result))
+                self._pairs.append((given, result))
         return result
+
+    def _given(self, item: Any) -> Any:
+        """Return all that a task gets: what it may change, and what would have to travel."""
+        return (*item, *self._kwargs.values()) if self._kwargs else item
 
     def _run(self, args: Any) -> Any:
         meter = self._meter
@@ -175,8 +180,9 @@ class Look:
         know = self._home.knowledge(self._fn)
         if not know.is_checked:
             try:
-                reach = inspect_function(know.fn, item)
-                know.learn_reach(reach, exclusions_before(know.fn, item, reach))
+                given = self._given(item)
+                reach = inspect_function(know.fn, given)
+                know.learn_reach(reach, exclusions_before(know.fn, given, reach))
                 if not know.copies_are_excluded():
                     self._watch = Watch(know.fn, reach, budget=_WATCH_SECONDS)
             except Exception as error:  # noqa: BLE001 - what is read belongs to other threads, which may change it

@@ -11,12 +11,10 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use whichever_sys::{
-    SignalsBlocked, monotonic_ns, process_cpu_ns, thread_cpu_ns_of, thread_id, usable_cores,
-};
+use whichever_sys::{monotonic_ns, process_cpu_ns, thread_cpu_ns_of, thread_id, usable_cores};
 
 use super::queued::{is_runnable, other_is_runnable};
-use crate::gil::Gil;
+use crate::gil::{Gil, visit};
 use crate::pool::forks;
 
 /// From one look to the next.
@@ -124,8 +122,8 @@ impl Scout {
             has_gil: crate::gil::has_gil(py)?,
             waits: self.waits.clone_ref(py),
         };
-        let _blocked = SignalsBlocked::new();
         let thread = std::thread::Builder::new().name("whichever-scout".to_owned());
+        // It starts threads that run tasks: its signal mask, which they inherit, is that of whoever uses the pool.
         // Without the thread nobody sees that the program waits: it is slower, and right.
         state.has_thread = thread.spawn(move || watch.run()).is_ok();
         Ok(())
@@ -189,7 +187,7 @@ impl Watch {
             }
         }
         let Self { shared, waits, .. } = self;
-        let _gone = Python::try_attach(move |_attached| drop(waits));
+        let _gone = visit(move |_attached| drop(waits));
         shared.lock().has_thread = false;
         shared.changed.notify_all();
     }
@@ -215,7 +213,7 @@ impl Watch {
                 looks = 0;
                 continue;
             }
-            let told = Python::try_attach(|py| {
+            let told = visit(|py| {
                 self.waits.bind(py).call0().and_then(|useful| useful.is_truthy()).unwrap_or_else(|error| {
                     error.write_unraisable(py, None);
                     false

@@ -401,7 +401,10 @@ impl MapIterator {
     fn send_alone(&self, py: Python<'_>, index: u64, packed: PyResult<Packed>) {
         self.run.open(1);
         match packed {
-            Err(error) => self.run.settle(index, 1, Ended::Unsent(Box::new(error.into_value(py).into_any()))),
+            Err(error) => {
+                ctrl_c::remember(py, &error);
+                self.run.settle(index, 1, Ended::Unsent(Box::new(error.into_value(py).into_any())));
+            }
             Ok(packed) => {
                 let target = Target::Items(Arc::clone(&self.run), index);
                 let context = Arc::clone(&self.plan.context);
