@@ -45,6 +45,8 @@ _BRIDGE_TASK_SECONDS = 0.05
 _BUSY_CORES = 0.6
 _LOOK_EVERY = 8
 _PATIENCE_SECONDS = 0.2
+_MOST_PATIENCE_SECONDS = 2.0
+"""Between two looks; more after each that has changed nothing."""
 _SURPRISE = 3.0
 """Times as long, or as short, as tasks took when they were metered: then they are others."""
 _WORTH_REMEMBERING_SECONDS = 0.05
@@ -225,8 +227,9 @@ class Course(Generic[T]):
         """Begin the leg that was chosen."""
         engine, workers, left = choice.engine, choice.workers, self._source.left()
         self._home.note(self._plan.fn, engine, workers, self._source.given, choice.reason)
+        cpu = self._home.metered_cpu(self._plan.fn)
         if engine == "serial" or left == 0:
-            self._legs.append(Leg("serial", 1))
+            self._legs.append(Leg("serial", 1, cpu=cpu))
             return
         was_open = engine in self._home.stable.open_engines()
         pool = self._pool_for(engine, workers)
@@ -235,7 +238,8 @@ class Course(Generic[T]):
             bridge = self._bridge(pool, workers)
             if bridge is not None:
                 self._legs.append(bridge)
-        self._start(Leg(engine, workers, pool, trial_seconds=choice.tried_seconds if choice.rivals else 0.0))
+        trial_seconds = choice.tried_seconds if choice.rivals else 0.0
+        self._start(Leg(engine, workers, pool, trial_seconds=trial_seconds, cpu=cpu))
 
     def _pool_for(self, engine: EngineName, workers: int) -> Any:
         stable = self._home.stable
@@ -355,7 +359,7 @@ class Course(Generic[T]):
         self._look(again=True)
         latest = self._legs[-1] if self._legs else leg
         if latest.engine == leg.engine:
-            self._patience *= 2
+            self._patience = min(2 * self._patience, _MOST_PATIENCE_SECONDS)
         if leg.pool is not None and not any(
             other.pool is not None or other.engine == "serial" for other in self._legs
         ):

@@ -116,6 +116,10 @@ class Home:
         found = self._known.get(key_of(fn))
         return found is not None and found.is_metered
 
+    def metered_cpu(self, fn: Callable[..., Any]) -> float | None:
+        """Return the CPU seconds that a task took under the meter; None where none was metered."""
+        return self.knowledge(fn).cpu() if self.is_metered(fn) else None
+
     def waits(self, fn: Callable[..., Any]) -> bool:
         """Say whether a function's tasks wait, as far as is known."""
         if not self.is_metered(fn):

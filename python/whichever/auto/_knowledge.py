@@ -102,6 +102,12 @@ class Knowledge:
         """Return the seconds of a task, as they were when it was metered."""
         return float(json.loads(self.case.ledger).get("wall", 0.0))
 
+    def cpu(self) -> float:
+        """Return the CPU seconds of a task, as it was metered; child processes not counted."""
+        ledger = json.loads(self.case.ledger)
+        parts = ledger["parts"]
+        return float(parts["held"] + parts["released"] + ledger["inner_cpu"])
+
     def recollection(self, engine: EngineName, workers: int, tasks: int, seconds: float) -> Recollection:
         """Return what is worth being remembered, of a run of so many tasks."""
         return Recollection(

@@ -31,6 +31,7 @@ class Leg:
         workers: Its workers.
         pool: Its pool; None for a plain loop.
         trial_seconds: For how long it is a trial, which tells whether this engine is faster.
+        cpu: CPU seconds of a task, as it was metered; None where none was.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Leg:
         pool: Any = None,
         *,
         trial_seconds: float = 0.0,
+        cpu: float | None = None,
     ) -> None:
         self.engine = engine
         self.workers = workers
@@ -49,7 +51,8 @@ class Leg:
         self.rest: Iterator[Any] | None = None
         self.is_over = False
         self.is_doubtful = False
-        self.pilot = _core.Pilot()
+        # The CPU time of threads is that of this whole process, of who reads the results too.
+        self.pilot = _core.Pilot(cpu, is_shared=engine == "threads")
         self.recent: deque[Any] = deque()  # handed in to threads, but for as many as results were read
         self.given = 0
         self._block = 1
