@@ -120,9 +120,10 @@ class Course(Generic[T]):
 
     # The look, here.
 
-    def _look(self, *, again: bool = False) -> None:
+    def _look(self, *, again: bool = False, now: tuple[EngineName, int] | None = None) -> None:
         """Run items here until it is known where to go on, or threads have begun to help because this one waits."""
-        look, self._unsure = self._unsure or Look(self._home, self._plan.fn, star=self._source.star), None
+        look = self._unsure or Look(self._home, self._plan.fn, star=self._source.star, now=now)
+        self._unsure = None
         leg, values = Leg("serial", 1), list[Any]()
         with self._lock:
             self._looks_here = True
@@ -356,7 +357,7 @@ class Course(Generic[T]):
             leg.rest = drained(leg.results)
         know = self._home.knowledge(self._plan.fn)
         know.is_checked, know.case.payload = False, None
-        self._look(again=True)
+        self._look(again=True, now=None if leg.pool is None else (leg.engine, leg.workers))
         latest = self._legs[-1] if self._legs else leg
         if latest.engine == leg.engine:
             self._patience = min(2 * self._patience, _MOST_PATIENCE_SECONDS)

@@ -108,6 +108,10 @@ class Knowledge:
         parts = ledger["parts"]
         return float(parts["held"] + parts["released"] + ledger["inner_cpu"])
 
+    def queue_share(self) -> float:
+        """Return the share of their time that tasks queued for a core when they were metered."""
+        return float(json.loads(self.case.ledger)["queue_share"])
+
     def recollection(self, engine: EngineName, workers: int, tasks: int, seconds: float) -> Recollection:
         """Return what is worth being remembered, of a run of so many tasks."""
         return Recollection(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from whichever._types import EngineName
     from whichever.advisor._effects import Watch
+    from whichever.advisor._judge import Answer
     from whichever.auto._home import Home
     from whichever.auto._knowledge import Knowledge
     from whichever.meter import Meter
@@ -38,6 +39,13 @@ _WATCH_SECONDS = 0.05
 _WATCHED_ALL = 3
 """Items that are compared with what they were before, each of them; after that ever fewer."""
 _PAYLOADS = 3
+_MARGIN = 1.15
+"""Times as fast as the engine that has the tasks another must be to get them."""
+_BUSY_MARGIN = 1.5
+_BUSY_SHARE = 0.1
+"""The same where tasks queued for a core for this share of their time: then no forecast is to be relied on much."""
+_CHANGE_SECONDS = 0.05
+"""What a change takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +77,22 @@ class Look:
         fn: The function.
         star: Whether an item is a tuple of arguments.
         kwargs: Keywords that every call gets.
+        now: The engine that has the tasks now, and its workers; None if it is this thread.
     """
 
     def __init__(
-        self, home: Home, fn: Callable[..., Any], *, star: bool, kwargs: Mapping[str, Any] | None = None
+        self,
+        home: Home,
+        fn: Callable[..., Any],
+        *,
+        star: bool,
+        kwargs: Mapping[str, Any] | None = None,
+        now: tuple[EngineName, int] | None = None,
     ) -> None:
         self._home, self._fn = home, fn
         self._kwargs = kwargs or {}
         self._star = star
+        self._now = now
         self._seconds = 0.0
         self._serious_seconds = 0.0
         self._serious_since = 0.0
@@ -219,7 +235,7 @@ class Look:
         self._home.knowledge(self._fn).exclude(dict.fromkeys(COPYING, reason))
 
     def decide(self, left: int) -> Choice:
-        """Choose for `left` tasks by what is known."""
+        """Choose for `left` tasks by what was seen."""
         know, meter = self._home.knowledge(self._fn), self._meter
         assert meter is not None  # noqa: S101 - it became serious
         know.learn_ledger(meter.ledger_json(), meter.task_seconds)
@@ -231,7 +247,7 @@ class Look:
 
             items, results = zip(*self._pairs, strict=True)
             know.learn_payload(measure_payload(know.fn, list(items), list(results)))
-        return choose(know, left, self._home.stable.open_engines())
+        return choose(know, left, self._home.stable.open_engines(), now=self._now)
 
     def close(self) -> None:
         """End the meter."""
@@ -240,10 +256,19 @@ class Look:
             meter.__exit__(None, None, None)
 
 
-def choose(know: Knowledge, left: int, open_engines: set[EngineName]) -> Choice:
-    """Ask the model where `left` tasks are to run."""
+def choose(
+    know: Knowledge,
+    left: int,
+    open_engines: set[EngineName],
+    *,
+    now: tuple[EngineName, int] | None = None,
+) -> Choice:
+    """Ask the model where `left` tasks are to run; who runs them `now` keeps them unless another wins clearly."""
     answer = know.ask(left, open_engines)
     first = answer.forecasts[0]
+    kept = None if now is None else _kept(know, answer, left, now)
+    if kept is not None:
+        return kept
     workers = first.workers if know.most is None else min(first.workers, know.most)
     rivals = tuple(
         (contender.engine, contender.workers if know.most is None else min(contender.workers, know.most))
@@ -254,3 +279,17 @@ def choose(know: Knowledge, left: int, open_engines: set[EngineName]) -> Choice:
     return Choice(
         answer.engine, workers, reason, rivals, max(0.02, 0.03 * first.seconds), first.seconds / max(left, 1)
     )
+
+
+def _kept(know: Knowledge, answer: Answer, left: int, now: tuple[EngineName, int]) -> Choice | None:
+    engine, workers = now
+    forecasts = [forecast for forecast in answer.forecasts if forecast.engine == engine]
+    if not forecasts or engine == "serial":
+        return None
+    own = min(forecasts, key=lambda forecast: abs(forecast.workers - workers))
+    best = answer.forecasts[0].seconds
+    margin = _BUSY_MARGIN if know.queue_share() > _BUSY_SHARE else _MARGIN
+    if own.seconds > margin * best + _CHANGE_SECONDS:
+        return None
+    reason = f"no other engine is faster by more than {margin - 1:.0%}: as before"
+    return Choice(engine, workers, reason, pace=own.seconds / max(left, 1))
