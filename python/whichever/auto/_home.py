@@ -185,6 +185,8 @@ class Home:
 
     def on_wait(self) -> None:
         """In the scout's thread: the program waits."""
+        if _core.refuses_tasks():
+            return  # it ends
         self._scout_thread = threading.get_ident()
         if not self._lock.acquire(blocking=False):
             return

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use whichever_sys::{monotonic_ns, process_cpu_ns, thread_cpu_ns_of, thread_id, usable_cores};
 
 use crate::gil::{Gil, visit};
+use crate::outside;
 use crate::pool::forks;
 
 /// From one look to the next.
@@ -203,7 +205,7 @@ impl Watch {
                 continue;
             }
             let told = visit(|py| {
-                if let Err(error) = self.waits.bind(py).call0() {
+                if let Err(error) = outside::call(self.waits.bind(py), &PyTuple::empty(py)) {
                     error.write_unraisable(py, None);
                 }
             });
