@@ -81,11 +81,12 @@ def test_a_scout_calls_when_the_program_waits_and_not_when_it_computes():
 def test_a_scout_that_is_dropped_leaves_no_thread():
     tasks = Path("/proc/self/task")
     for _ in range(20):
+        before = set(tasks.iterdir())
         scout = _core.Scout(lambda: None)
         scout.arm()
-        own = max(int(task.name) for task in tasks.iterdir())
+        assert set(tasks.iterdir()) - before
         del scout
-        assert until(lambda own=own: not (tasks / str(own)).exists())
+        assert until(lambda before=before: set(tasks.iterdir()) <= before)
 
 
 def source(*iterables, eager=True, ahead=None, scout=False):
