@@ -9,6 +9,7 @@ mod meter;
 mod outside;
 mod pool;
 mod queue;
+mod raised;
 mod threads;
 
 use pyo3::prelude::*;

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from whichever._types import COPYING
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -36,7 +38,6 @@ _WATCH_SECONDS = 0.05
 _WATCHED_ALL = 3
 """Items that are compared with what they were before, each of them; after that ever fewer."""
 _PAYLOADS = 3
-_COPYING: tuple[EngineName, ...] = ("interpreters", "processes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,7 @@ class Look:
         reason = (
             f"could not be looked at ({type(error).__name__}: {error}): something else changes it meanwhile"
         )
-        self._home.knowledge(self._fn).exclude(dict.fromkeys(_COPYING, reason))
+        self._home.knowledge(self._fn).exclude(dict.fromkeys(COPYING, reason))
 
     def decide(self, left: int) -> Choice:
         """Choose for `left` tasks by what is known."""

@@ -101,9 +101,9 @@ class Pool(PoolFace, ThreadPoolExecutor):
         Raises:
             RuntimeError: The pool was shut down.
         """
-        import asyncio  # noqa: PLC0415 - who awaits has loaded it
+        from whichever.auto._asynchronous import outcome_of  # noqa: PLC0415 - who awaits has loaded asyncio
 
-        return await asyncio.wrap_future(self.submit(fn, *args, **kwargs))
+        return await outcome_of(self.submit(fn, *args, **kwargs))
 
     def amap(
         self,

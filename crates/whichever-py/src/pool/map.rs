@@ -27,6 +27,7 @@ use super::wait::{Until, wait_for};
 use crate::ctrl_c::{self, in_spite_of_ctrl_c};
 use crate::future::{Limit, Outcome};
 use crate::outside;
+use crate::raised::by_iterator;
 
 /// A slow iterator's items do not wait longer than this for company.
 const BLOCK_NS: u64 = 100_000;
@@ -295,7 +296,7 @@ impl MapIterator {
         }
         match outcome {
             Outcome::Value(value) => Ok(value),
-            Outcome::Error(error) => self.fail(py, source, PyErr::from_value(error.into_bound(py))),
+            Outcome::Error(error) => self.fail(py, source, by_iterator(py, error)),
         }
     }
 
