@@ -28,7 +28,7 @@ from typing import Any, Generic, TypeVar
 from cpython_tests import Recorder, name_of
 
 PRIVATE = re.compile(
-    r"\._(?:getters|putters|queue|unfinished_tasks|put|get|qsize)\b|_getters\[|_putters\[|_queue=\["
+    r"\._(?:getters|putters|queue|unfinished_tasks|format|put|get|qsize)\b|_getters\[|_putters\[|_queue=\["
 )
 """What a white-box test reads of a queue."""
 T = TypeVar("T")

@@ -121,11 +121,12 @@ print(computing, len(calls))
 def test_a_scout_that_is_dropped_leaves_no_thread():
     tasks = Path("/proc/self/task")
     for _ in range(20):
+        before = set(tasks.iterdir())
         scout = _core.Scout(bool)
         scout.arm()
-        own = max(int(task.name) for task in tasks.iterdir())
+        assert set(tasks.iterdir()) - before
         del scout
-        assert until(lambda own=own: not (tasks / str(own)).exists())
+        assert until(lambda before=before: set(tasks.iterdir()) <= before)
 
 
 def source(*iterables, eager=True, ahead=None, scout=False):

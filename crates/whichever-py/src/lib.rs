@@ -6,6 +6,7 @@ mod future;
 mod gil;
 mod judge;
 mod meter;
+mod outside;
 mod pool;
 mod queue;
 mod raised;

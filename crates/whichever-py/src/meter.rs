@@ -52,7 +52,7 @@ impl Meter {
     fn call<'py>(&self, r#fn: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
         let metering = self.metering()?;
         metering.begin().map_err(runtime_error)?;
-        let result = r#fn.call1(args);
+        let result = crate::outside::call(r#fn, args);
         metering.end(result.is_ok()).map_err(runtime_error)?;
         result
     }

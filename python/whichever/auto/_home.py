@@ -186,6 +186,8 @@ class Home:
 
     def on_wait(self) -> bool:
         """In the scout's thread: the program waits. False when there is nothing to be done about that."""
+        if _core.refuses_tasks():
+            return False  # it ends
         self._scout_thread = threading.get_ident()
         if not self._lock.acquire(blocking=False):
             return True

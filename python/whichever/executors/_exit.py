@@ -10,6 +10,7 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 
+from whichever import _core
 from whichever.errors import PoolBrokenError
 
 
@@ -42,6 +43,7 @@ _open: dict[int, Ending] = {}
 
 def _end_all() -> None:
     """End the pools that are open when the interpreter does; Ctrl-C was a wish to end now."""
+    _core.refuse_tasks()  # of threads, which are joined next
     endings = tuple(_open.values())
     for ending in endings:
         ending.foresee_exit()

@@ -357,7 +357,3 @@ def _inner_threads(number: int | None, workers: int) -> InnerThreads | None:
 def _default_workers() -> int:
     cores = getattr(os, "process_cpu_count", os.cpu_count)() or 1
     return min(32, share_of(cores) + 4)
-
-
-# Before `Ending` has the pools join their threads: the last to register comes first.
-threading._register_atexit(_core.refuse_tasks)  # type: ignore[attr-defined]  # noqa: SLF001

@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use whichever_sys::{monotonic_ns, process_cpu_ns, thread_cpu_ns_of, thread_id, usable_cores};
 
 use super::queued::{is_runnable, other_is_runnable};
 use crate::gil::{Gil, visit};
+use crate::outside;
 use crate::pool::forks;
 
 /// From one look to the next.
@@ -214,7 +216,8 @@ impl Watch {
                 continue;
             }
             let told = visit(|py| {
-                self.waits.bind(py).call0().and_then(|useful| useful.is_truthy()).unwrap_or_else(|error| {
+                let useful = outside::call(self.waits.bind(py), &PyTuple::empty(py));
+                useful.and_then(|useful| useful.is_truthy()).unwrap_or_else(|error| {
                     error.write_unraisable(py, None);
                     false
                 })

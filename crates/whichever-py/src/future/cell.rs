@@ -11,6 +11,7 @@ use whichever_sync::State;
 
 use super::park::{Limit, park};
 use super::promise::{Heard, Home, Outcome, Promise};
+use crate::outside;
 use crate::pool::{Until, wait_for};
 
 import_exception!(concurrent.futures, CancelledError);
@@ -87,7 +88,7 @@ impl FutureCell {
                 Self::tell(&slf)?;
             }
             None if marks.listened => {
-                slf.call_method0(intern!(slf.py(), "_call_all_back"))?;
+                outside::call_method(&slf, intern!(slf.py(), "_call_all_back"), ())?;
             }
             None => {}
         }
@@ -109,7 +110,7 @@ impl FutureCell {
                 None => return Ok(()),
             }
         }
-        slf.call_method1(intern!(py, "_call_back"), (r#fn,))?;
+        outside::call_method(&slf, intern!(py, "_call_back"), (r#fn,))?;
         Ok(())
     }
 
@@ -265,7 +266,7 @@ impl FutureCell {
             Some(Home::Processes(pool)) => pool.hub().nudge(),
             Some(Home::Threads(_)) => {}
             None if marks.listened => {
-                slf.call_method0(intern!(slf.py(), "_tell"))?;
+                outside::call_method(slf, intern!(slf.py(), "_tell"), ())?;
                 return Ok(());
             }
             None => return Ok(()),
@@ -281,7 +282,7 @@ impl FutureCell {
         {
             pool.hub().drop_listener();
         }
-        slf.call_method0(intern!(slf.py(), "_tell"))?;
+        outside::call_method(slf, intern!(slf.py(), "_tell"), ())?;
         Ok(())
     }
 }

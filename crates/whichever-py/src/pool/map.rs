@@ -26,6 +26,7 @@ use super::shared::{Shared, Target};
 use super::wait::{Until, wait_for};
 use crate::ctrl_c::{self, in_spite_of_ctrl_c};
 use crate::future::{Limit, Outcome};
+use crate::outside;
 use crate::raised::by_iterator;
 
 /// A slow iterator's items do not wait longer than this for company.
@@ -326,7 +327,7 @@ impl MapIterator {
 
     /// Take items and hand them in until enough are ahead.
     fn refill(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
-        let Some(mut items) = source.items.as_ref().map(|items| items.bind(py).clone()) else {
+        let Some(items) = source.items.as_ref().map(|items| items.bind(py).clone()) else {
             return Ok(());
         };
         let (mut most, mut most_bytes) = if source.is_left { (usize::MAX, usize::MAX) } else { self.room() };
@@ -346,16 +347,16 @@ impl MapIterator {
         let mut block = Block::new(source.next_index);
         let mut clock = Clock::start();
         while outstanding < most && most_bytes > 0 {
-            let item = match items.next() {
-                None => {
+            let item = match outside::next(&items) {
+                Ok(None) => {
                     source.items = None;
                     break;
                 }
-                Some(Err(error)) => {
+                Err(error) => {
                     self.send(py, block);
                     return self.fail(py, source, error);
                 }
-                Some(Ok(item)) => item,
+                Ok(Some(item)) => item,
             };
             outstanding += 1;
             source.next_index += 1;

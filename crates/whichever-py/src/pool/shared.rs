@@ -6,11 +6,10 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 
-use pyo3::call::PyCallArgs;
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use whichever_pool::{
     Cargo, Crew, Death, Effect, Ended, Hub, Limits, RingLink, Storage, Task, Ticket, Why, Word, Work,
 };
@@ -24,6 +23,7 @@ use super::process::{arena, forks, warden};
 use crate::ctrl_c::{self, in_spite_of_ctrl_c};
 use crate::future::{Outcome, Promise};
 use crate::gil::visit;
+use crate::outside;
 
 /// What is left to running tasks after Ctrl-C.
 const INTERRUPT_GRACE_NS: u64 = 80_000_000;
@@ -157,11 +157,10 @@ impl Shared {
         for word in words {
             let done = match word {
                 Word::Say(stream, text) => {
-                    host.call_method1(intern!(py, "say"), (stream, PyBytes::new(py, &text)))
+                    outside::call_method(host, intern!(py, "say"), (stream, PyBytes::new(py, &text)))
                 }
-                Word::Log(record) => {
-                    body(py, &record).and_then(|record| host.call_method1(intern!(py, "log"), (record,)))
-                }
+                Word::Log(record) => body(py, &record)
+                    .and_then(|record| outside::call_method(host, intern!(py, "log"), (record,))),
                 Word::Settle(task, ended) => {
                     ends.push((task, ended));
                     continue;
@@ -186,7 +185,9 @@ impl Shared {
             }
             Effect::Notify(Target::Future(promise)) => {
                 if let Some(future) = promise.take_listener() {
-                    in_spite_of_ctrl_c(py, || future.bind(py).call_method0(intern!(py, "_tell")))?;
+                    in_spite_of_ctrl_c(py, || {
+                        outside::call_method(future.bind(py), intern!(py, "_tell"), ())
+                    })?;
                 }
             }
             Effect::Notify(Target::Items(..)) => {}
@@ -207,7 +208,7 @@ impl Shared {
         let results = SharedFile::create("whichever-results")?;
         let fds =
             [&link_file, &self.page, self.hub.arena().file(), &results].map(|file| file.as_fd().as_raw_fd());
-        let token: u64 = self.host(py).call_method1(intern!(py, "hire"), (fds,))?.extract()?;
+        let token: u64 = outside::call_method(self.host(py), intern!(py, "hire"), (fds,))?.extract()?;
         let storage = Arc::new(Storage::new(results));
         let link = RingLink::new(end, Arc::clone(&storage));
         let ((), effects) = self.hub.with(|crew| crew.seat(token, link, storage));
@@ -281,13 +282,17 @@ impl Shared {
 
     /// Have the host make what is part of an outcome. A Ctrl-C that breaks it off is the user's, not the task's: nobody
     /// may ever look at the outcome.
-    fn ask<'py>(
+    fn ask<'py, A>(
         &self,
         py: Python<'py>,
         what: &Bound<'py, PyString>,
-        args: impl PyCallArgs<'py> + Clone,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        in_spite_of_ctrl_c(py, || self.host(py).call_method1(what, args.clone()))
+        args: A,
+    ) -> PyResult<Bound<'py, PyAny>>
+    where
+        A: IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>> + Clone,
+        PyErr: From<A::Error>,
+    {
+        in_spite_of_ctrl_c(py, || outside::call_method(self.host(py), what, args.clone()))
     }
 
     /// The next result of a batch.

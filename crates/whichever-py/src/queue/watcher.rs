@@ -7,10 +7,12 @@ use std::time::Duration;
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use whichever_queue::Watch;
 use whichever_ring::{Depot, DepotError, DepotWant};
 
 use crate::gil::visit;
+use crate::outside;
 use crate::pool::forks;
 
 const SLICE: Duration = Duration::from_millis(100);
@@ -120,7 +122,7 @@ impl Watcher {
         while let Some(bells) = self.next() {
             let rung = visit(|py| {
                 for (_, bell) in bells {
-                    if let Err(error) = bell.call0(py) {
+                    if let Err(error) = outside::call(bell.bind(py), &PyTuple::empty(py)) {
                         error.write_unraisable(py, None);
                     }
                 }

@@ -17,6 +17,7 @@ use super::patience::Patience;
 use super::station::Station;
 use super::worker::ThreadWorker;
 use crate::gil::{Gil, has_gil};
+use crate::outside;
 use crate::pool::forks;
 
 /// Workers that may be on their way together: with a GIL only one can run, and the next should be ready when it waits.
@@ -194,7 +195,7 @@ impl Crew {
             return Ok(());
         }
         let worker = Bound::new(py, ThreadWorker::new(Arc::clone(self)))?;
-        let Err(error) = self.host.bind(py).call_method1(intern!(py, "hire"), (&worker,)) else {
+        let Err(error) = outside::call_method(self.host.bind(py), intern!(py, "hire"), (&worker,)) else {
             return Ok(());
         };
         if !worker.get().give_up() {

@@ -9,6 +9,7 @@ use pyo3::{import_exception, intern};
 use super::run::Run;
 use crate::ctrl_c;
 use crate::future::{Outcome, Promise};
+use crate::outside;
 
 import_exception!(concurrent.futures, CancelledError);
 
@@ -72,7 +73,7 @@ impl Target {
 /// Tell who listens to a future that it has ended. Errors of callbacks are nobody's: they are reported and dropped.
 pub(super) fn tell(py: Python<'_>, promise: &Promise) {
     if let Some(future) = promise.take_listener()
-        && let Err(error) = future.bind(py).call_method0(intern!(py, "_tell"))
+        && let Err(error) = outside::call_method(future.bind(py), intern!(py, "_tell"), ())
     {
         ctrl_c::report(py, error, Some(future.bind(py)));
     }

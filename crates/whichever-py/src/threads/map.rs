@@ -19,6 +19,7 @@ use super::job::{Job, Target};
 use super::run::Run;
 use crate::ctrl_c;
 use crate::future::{Limit, Outcome, park};
+use crate::outside;
 use crate::pool::UNREAD;
 use crate::raised::by_iterator;
 
@@ -188,7 +189,7 @@ impl ThreadMap {
     /// Take items and hand them in until enough are ahead.
     fn refill(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
         let Some(items) = source.items.as_ref().map(|items| items.clone_ref(py)) else { return Ok(()) };
-        let mut items = items.into_bound(py);
+        let items = items.into_bound(py);
         if self.ahead() > source.most / 2 {
             return Ok(());
         }
@@ -197,13 +198,13 @@ impl ThreadMap {
         let mut room = source.most.saturating_sub(self.ahead());
         let mut taken = 0;
         while room > 0 {
-            let item = match items.next() {
-                None => {
+            let item = match outside::next(&items) {
+                Ok(None) => {
                     source.items = None;
                     break;
                 }
-                Some(Err(error)) => return self.fail(source, error),
-                Some(Ok(item)) => item,
+                Err(error) => return self.fail(source, error),
+                Ok(Some(item)) => item,
             };
             self.hand_in(py, source, &item)?;
             (room, taken) = (room - 1, taken + 1);
