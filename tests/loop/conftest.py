@@ -13,13 +13,17 @@ KINDS = ["asyncio", "whichever"]
 
 
 @pytest.fixture(params=KINDS)
-def new_loop(request):
-    """Return what makes a loop of one kind."""
-    if request.param == "asyncio":
-        return asyncio.SelectorEventLoop
-    if not hasattr(whichever, "EventLoop"):
+def kind(request):
+    """Name the loop of this turn."""
+    if request.param == "whichever" and not hasattr(whichever, "EventLoop"):
         pytest.skip("this build has no whichever.EventLoop")
-    return whichever.EventLoop
+    return request.param
+
+
+@pytest.fixture
+def new_loop(kind):
+    """Return what makes a loop of one kind."""
+    return asyncio.SelectorEventLoop if kind == "asyncio" else whichever.EventLoop
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import os
 import random
 import resource
 import socket
+import sys
 
 import pytest
 from peers import Echo, Recorder, connected, plain_client, reset, served, until
@@ -37,7 +38,10 @@ def test_messages_of_any_size_come_back_whole_and_in_order(loop, run, size, kind
     run(main())
 
 
-def test_a_buffer_may_be_changed_as_soon_as_write_has_returned(loop, run):
+def test_a_buffer_may_be_changed_as_soon_as_write_has_returned(kind, loop, run):
+    if kind == "asyncio" and sys.version_info >= (3, 12):
+        pytest.skip("asyncio's loop keeps a view of the buffer from 3.12 on")
+
     async def main():
         async with connected() as (client, _):
             buffer = bytearray(b"before")
