@@ -2,6 +2,7 @@
 
 mod auto;
 mod ctrl_c;
+mod event_loop;
 mod future;
 mod gil;
 mod judge;
@@ -19,6 +20,8 @@ mod _core {
 
     #[pymodule_export]
     use super::auto::{Scout, cut_short};
+    #[pymodule_export]
+    use super::event_loop::{Handle, LoopCore, TimerHandle};
     #[pymodule_export]
     use super::future::{DrainingEvent, FutureCell};
     #[pymodule_export]

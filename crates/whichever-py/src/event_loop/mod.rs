@@ -1,0 +1,14 @@
+//! The event loop's seam: Python's callbacks on the reactor's queue, timers and descriptors.
+//!
+//! `LoopCore` is what of an asyncio loop runs often: handles, turns, timers, descriptors. All else of it is the standard
+//! library's, by inheritance (`whichever/loop/_event_loop.py`). No Python code runs while one of the loop's parts is held.
+
+mod brief;
+mod call;
+mod core;
+mod handle;
+mod turn;
+mod watching;
+
+pub(crate) use core::LoopCore;
+pub(crate) use handle::{Handle, TimerHandle};

@@ -1,0 +1,105 @@
+//! Descriptors that Python callbacks wait for: `add_reader` and its kin.
+
+use std::os::fd::RawFd;
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use whichever_reactor::Side;
+
+use super::core::{LoopCore, Waiter};
+use super::handle::{Call, Handle};
+
+impl LoopCore {
+    fn watch(
+        slf: &Bound<'_, Self>,
+        fd: RawFd,
+        side: Side,
+        callback: (Bound<'_, PyAny>, Bound<'_, PyTuple>),
+    ) -> PyResult<Py<Handle>> {
+        let py = slf.py();
+        let core = slf.get();
+        core.check_open()?;
+        let handle = Py::new(py, Handle::of(Call::new(callback.0, callback.1, None)?, false))?;
+        let waiter = Waiter::Handle(handle.clone_ref(py));
+        let before = core.agenda.with(py, |agenda| match agenda.poller.clone() {
+            Some(poller) => agenda.watches.watch(&poller, fd, side, waiter),
+            None => Ok(None),
+        })?;
+        Self::dismiss(py, before)?;
+        Ok(handle)
+    }
+
+    fn unwatch(&self, py: Python<'_>, fd: RawFd, side: Side) -> PyResult<bool> {
+        let before = self.agenda.with(py, |agenda| {
+            let poller = agenda.poller.clone()?;
+            agenda.watches.unwatch(&poller, fd, side)
+        });
+        Self::dismiss(py, before)
+    }
+
+    /// Cancel who waited; says whether somebody did.
+    fn dismiss(py: Python<'_>, waiter: Option<Waiter>) -> PyResult<bool> {
+        match waiter {
+            Some(Waiter::Handle(handle)) => Handle::annul(handle.bind(py)).map(|_| true),
+            None => Ok(false),
+        }
+    }
+}
+
+#[pymethods]
+impl LoopCore {
+    #[pyo3(signature = (fd, callback, *args))]
+    fn _add_reader(
+        slf: &Bound<'_, Self>,
+        fd: Descriptor,
+        callback: Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+    ) -> PyResult<Py<Handle>> {
+        Self::watch(slf, fd.0, Side::Read, (callback, args))
+    }
+
+    #[pyo3(signature = (fd, callback, *args))]
+    fn _add_writer(
+        slf: &Bound<'_, Self>,
+        fd: Descriptor,
+        callback: Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+    ) -> PyResult<Py<Handle>> {
+        Self::watch(slf, fd.0, Side::Write, (callback, args))
+    }
+
+    fn _remove_reader(&self, py: Python<'_>, fd: Descriptor) -> PyResult<bool> {
+        self.unwatch(py, fd.0, Side::Read)
+    }
+
+    fn _remove_writer(&self, py: Python<'_>, fd: Descriptor) -> PyResult<bool> {
+        self.unwatch(py, fd.0, Side::Write)
+    }
+
+    /// Whether somebody waits for a descriptor: to be read, to be written.
+    fn _watched(&self, py: Python<'_>, fd: Descriptor) -> (bool, bool) {
+        self.agenda.with(py, |agenda| {
+            (agenda.who(fd.0, Side::Read).is_some(), agenda.who(fd.0, Side::Write).is_some())
+        })
+    }
+}
+
+/// A descriptor, or something that has one.
+struct Descriptor(RawFd);
+
+impl<'py> FromPyObject<'_, 'py> for Descriptor {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let invalid = || pyo3::exceptions::PyValueError::new_err(format!("Invalid file object: {object:?}"));
+        if let Ok(fd) = object.extract::<RawFd>() {
+            return if fd < 0 {
+                Err(pyo3::exceptions::PyValueError::new_err(format!("Invalid file descriptor: {fd}")))
+            } else {
+                Ok(Self(fd))
+            };
+        }
+        let fd = object.call_method0("fileno").map_err(|_| invalid())?;
+        fd.extract().map(Self).map_err(|_| invalid())
+    }
+}

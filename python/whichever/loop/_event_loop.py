@@ -1,0 +1,88 @@
+"""The event loop: asyncio's own with a native core.
+
+What runs often (callbacks, timers, descriptors, turns) is native and comes first in the order of methods; what is rare,
+or full of policy, is inherited from the standard library, so that it behaves as asyncio does in every version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio import format_helpers
+from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
+from asyncio.log import logger
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from whichever import _core
+from whichever.loop._handles import describe_call
+from whichever.loop._selector import WatchedDescriptors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+_T = TypeVar("_T")
+
+
+class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
+    """An asyncio event loop, for `asyncio.run(main(), loop_factory=whichever.EventLoop)`.
+
+    Args:
+        without_epoll: Look at descriptors with poll(2). If in doubt, leave it: it is for systems that forbid epoll.
+    """
+
+    def __init__(self, *, without_epoll: bool = False) -> None:
+        del without_epoll  # The core's.
+        super().__init__(WatchedDescriptors(self))
+
+    def close(self) -> None:
+        """Close the loop. It must not be running."""
+        was_closed = self.is_closed()
+        super().close()
+        if not was_closed:
+            self._close_core()
+
+    def _examine(self, callback: Callable[..., object], method: str) -> Any:
+        """Check what debugging checks before a callback is taken; give the stack of whoever hands it in."""
+        base: Any = super()
+        if method != "call_soon_threadsafe":
+            base._check_thread()
+        base._check_callback(callback, method)
+        return format_helpers.extract_stack(sys._getframe(1))
+
+    def _callback_failed(self, handle: _core.Handle, exception: BaseException) -> None:
+        """Report an exception that a callback raised."""
+        context: dict[str, Any] = {
+            "message": f"Exception in callback {describe_call(handle)}",
+            "exception": exception,
+            "handle": handle,
+        }
+        if handle._source_traceback:
+            context["source_traceback"] = handle._source_traceback
+        self.call_exception_handler(context)
+
+    def _callback_was_slow(self, handle: _core.Handle, seconds: float) -> None:
+        """Report, while debugging, a callback that kept all others waiting."""
+        logger.warning("Executing %s took %.3f seconds", _format_handle(handle), seconds)
+
+
+def new_event_loop() -> EventLoop:
+    """Make an event loop."""
+    return EventLoop()
+
+
+def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
+    """Run a coroutine to its end in an event loop of its own, as `asyncio.run` does.
+
+    Args:
+        main: What to run.
+        debug: asyncio's debug mode; None leaves it to `PYTHONASYNCIODEBUG`.
+
+    Raises:
+        RuntimeError: When a loop runs in this thread already: await the coroutine instead.
+    """
+    if asyncio._get_running_loop() is not None:
+        main.close()
+        msg = "whichever.run() cannot be called from a running event loop: await the coroutine instead"
+        raise RuntimeError(msg)
+    with asyncio.Runner(debug=debug, loop_factory=EventLoop) as runner:
+        return runner.run(main)
