@@ -47,6 +47,7 @@ help:
 	@echo 'make conformance   CPython'"'"'s own tests of pools, futures and queues, under every CPython that has them'
 	@echo 'make conformance-loop  CPython'"'"'s own tests of asyncio, and uvloop'"'"'s, on our event loop and its rivals'
 	@echo 'make soak      the process pool hard and long: killed workers, 10 000 pools, ten million tasks'
+	@echo 'make soak-loop  the event loop hard and long: ten million messages, resets, half closes, errors; ARGS="--seconds 60"'
 	@echo 'make stress    queues and pools at random, ten minutes together: timeouts, cancellations, closings, kills; SECONDS=30 each'
 	@echo 'make random-programs  a thousand random programs on Pool(), each against plain map; ARGS="--only N" for one'
 	@echo 'make pythons   fetch CPython $(VERSIONS) into .pythons, for make test-all'
@@ -161,6 +162,10 @@ conformance-loop: $(LOOPS)/.ready
 
 soak: build
 	@$(BIN)/python tools/soak.py --out soak_process_pool $(ARGS)
+	@$(MAKE) --no-print-directory tables
+
+soak-loop: build
+	@$(BIN)/python tools/soak_loop.py --out soak_loop $(or $(ARGS),--messages 10000000)
 	@$(MAKE) --no-print-directory tables
 
 stress: build

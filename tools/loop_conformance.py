@@ -237,8 +237,8 @@ def regressions(every: list[Held], first: str) -> list[dict[str, Any]]:
     ]
 
 
-def asked() -> argparse.Namespace:
-    """Read the command line."""
+def asked(words: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line, or other words."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -252,7 +252,7 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--bound", type=float, default=BOUND_S, help="seconds for one test")
     parser.add_argument("--out", default="conformance_loop", help="name of the result file")
     parser.add_argument("--no-file", action="store_true", help="only print")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     options.loop = [RIVALS.get(name, name) for name in options.loop or [OURS, CONTROL, *RIVALS]]
     options.suite = options.suite or ["cpython", "uvloop"]
     return options

@@ -2,14 +2,20 @@
 
 import asyncio
 import gc
+import importlib
+import importlib.util
 import os
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
 import whichever
 
 KINDS = ["asyncio", "whichever"]
+ROOT = Path(__file__).resolve().parents[2]
+HERE = str(Path(__file__).resolve().parent)
 
 
 @pytest.fixture(params=KINDS)
@@ -71,3 +77,27 @@ def run(loop):
         return loop.run_until_complete(asyncio.wait_for(work, 30))
 
     return to_the_end
+
+
+@pytest.fixture
+def room(monkeypatch):
+    """Import a module of tools/ or benches/ by its name; child processes find what stands here, too."""
+    monkeypatch.setenv("PYTHONPATH", HERE)
+
+    def load(folder, name):
+        monkeypatch.syspath_prepend(str(ROOT / folder))
+        return importlib.import_module(name)
+
+    return load
+
+
+@pytest.fixture
+def cpython_has_tests():
+    """Skip where the interpreter was installed without its own tests of asyncio."""
+    try:
+        found = importlib.util.find_spec("test.test_asyncio.utils")
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        version = ".".join(map(str, sys.version_info[:2]))
+        pytest.skip(f"this CPython {version} has no test.test_asyncio package")

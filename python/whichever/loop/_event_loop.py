@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from asyncio import format_helpers
-from asyncio.base_events import _format_handle  # type: ignore[attr-defined]
-from asyncio.log import logger
+from asyncio import base_events, format_helpers
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from whichever import _core
@@ -62,7 +60,8 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
 
     def _callback_was_slow(self, handle: _core.Handle, seconds: float) -> None:
         """Report, while debugging, a callback that kept all others waiting."""
-        logger.warning("Executing %s took %.3f seconds", _format_handle(handle), seconds)
+        described = base_events._format_handle(handle)  # type: ignore[attr-defined]
+        base_events.logger.warning("Executing %s took %.3f seconds", described, seconds)  # type: ignore[attr-defined]
 
 
 def new_event_loop() -> EventLoop:
