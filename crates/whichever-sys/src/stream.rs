@@ -37,7 +37,7 @@ pub fn send_parts(fd: RawFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     // SAFETY: the struct is plain numbers and pointers, for which zero is a value.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = parts.as_ptr().cast_mut().cast();
-    message.msg_iovlen = parts.len().min(MOST_PARTS).try_into().unwrap_or(1);
+    message.msg_iovlen = parts.len().min(MOST_PARTS);
     // SAFETY: 1. an `IoSlice` is an `iovec` by its promise; the kernel only reads them and what they point to.
     //         2. `message` lives until the call is over.
     let count = unsafe { libc::sendmsg(fd, &raw const message, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) };

@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio import base_events, format_helpers
+from asyncio.sslproto import SSLProtocol  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from whichever import _core
 from whichever.loop._handles import describe_call
 from whichever.loop._selector import WatchedDescriptors
+from whichever.loop._stream import StreamTransport
 
 if TYPE_CHECKING:
+    import socket
+    import ssl
     from collections.abc import Callable, Coroutine
 
 _T = TypeVar("_T")
@@ -38,6 +42,61 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         super().close()
         if not was_closed:
             self._close_core()
+
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        context: Any = None,
+    ) -> StreamTransport:
+        self._ensure_fd_no_transport(sock)
+        return StreamTransport(self, sock, protocol, waiter, extra, server, context=context)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        context: Any = None,
+        **timeouts: float | None,
+    ) -> asyncio.Transport:
+        self._ensure_fd_no_transport(rawsock)
+        tls: Any = SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
+        StreamTransport(self, rawsock, tls, extra=extra, server=server, context=context)
+        return tls._app_transport  # type: ignore[no-any-return]
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        """Refuse to watch what a transport watches."""
+        if self._belongs_to_stream(fd):
+            msg = f"File descriptor {fd!r} is used by transport <StreamTransport fd={fd}>"
+            raise RuntimeError(msg)
+        base: Any = super()
+        base._ensure_fd_no_transport(fd)
+
+    async def _sendfile_native(self, transp: StreamTransport, file: Any, offset: int, count: int | None) -> int:
+        """Send a file over a transport's socket, without the transport."""
+        fd = transp._sock_fd
+        resumes = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
+        self._share_stream(fd, True)
+        try:
+            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)  # type: ignore[arg-type]
+        finally:
+            self._share_stream(fd, False)
+            transp._reset_empty_waiter()
+            if resumes:
+                transp.resume_reading()
 
     def _examine(self, callback: Callable[..., object], method: str) -> Any:
         """Check what debugging checks before a callback is taken; give the stack of whoever hands it in."""

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
 mod raw {
-    use super::{PyObject, c_int};
+    use super::{PyObject, c_int, ffi};
 
     unsafe extern "C" {
         /// A new reference to a copy of the thread's context, or null and an exception.
@@ -26,8 +26,15 @@ mod raw {
             count: usize,
             keywords: *mut PyObject,
         ) -> *mut PyObject;
+        /// Make bytes that only the caller knows longer or shorter; -1, null and an exception if that fails.
+        pub(in crate::event_loop) fn _PyBytes_Resize(
+            bytes: *mut *mut PyObject,
+            size: ffi::Py_ssize_t,
+        ) -> c_int;
     }
 }
+
+pub(super) use raw::_PyBytes_Resize as resize_bytes;
 
 /// A copy of the context that the thread runs in.
 pub(super) fn copy_context(py: Python<'_>) -> PyResult<Py<PyAny>> {

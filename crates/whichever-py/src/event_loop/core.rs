@@ -1,6 +1,7 @@
 //! What of a loop Python sees: scheduling, its flags, its end.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +14,7 @@ use whichever_sys::{EventFd, monotonic_ns};
 
 use super::brief::Brief;
 use super::handle::{Call, Handle, TimerHandle};
+use super::stream::StreamCore;
 
 /// Something that is to be run now.
 pub(super) enum Ready {
@@ -22,11 +24,14 @@ pub(super) enum Ready {
     Lasting(Py<Handle>),
     /// A handle of asyncio's own.
     Foreign(Py<PyAny>),
+    /// A transport whose socket is ready.
+    Stream(Py<StreamCore>, Side),
 }
 
 /// Who waits for a descriptor.
 pub(super) enum Waiter {
     Handle(Py<Handle>),
+    Stream(Py<StreamCore>),
 }
 
 /// What a loop has to do.
@@ -38,6 +43,10 @@ pub(super) struct Agenda {
     pub(super) watches: Watches<Waiter>,
     /// Who looks which descriptors are ready. None once the loop is closed.
     pub(super) poller: Option<Arc<Poller>>,
+    /// Transports that the callback which runs has written to.
+    pub(super) gathering: Vec<Py<StreamCore>>,
+    /// The sockets of transports, which nobody else may watch.
+    pub(super) streams: HashSet<RawFd>,
 }
 
 /// The native half of [`whichever.EventLoop`].
@@ -55,6 +64,10 @@ pub(crate) struct LoopCore {
     pub(super) turning: AtomicUsize,
     /// From how many nanoseconds on a callback is called slow, while debugging.
     pub(super) slow_ns: AtomicU64,
+    /// Where small messages are received.
+    pub(super) buffer: Brief<Vec<u8>>,
+    /// Whether a callback runs, after which what it wrote is sent.
+    pub(super) is_in_callback: AtomicBool,
 }
 
 /// Ends the loop's sleep.
@@ -100,6 +113,16 @@ impl LoopCore {
     /// Whether a program runs the loop, rather than a test one turn of it.
     pub(super) fn is_run(&self) -> bool {
         self.python_thread.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether a callback of this loop runs in this thread.
+    pub(super) fn is_in_callback(&self) -> bool {
+        self.is_in_callback.load(Ordering::Relaxed) && self.turning.load(Ordering::Relaxed) == this_thread()
+    }
+
+    /// Send what a transport has gathered once the callback is over.
+    pub(super) fn flush_later(&self, py: Python<'_>, stream: Py<StreamCore>) {
+        self.agenda.with(py, |agenda| agenda.gathering.push(stream));
     }
 
     /// A timer was cancelled.
@@ -210,6 +233,8 @@ impl LoopCore {
             python_thread: AtomicU64::new(0),
             turning: AtomicUsize::new(0),
             slow_ns: AtomicU64::new(100_000_000),
+            buffer: Brief::new(Vec::new()),
+            is_in_callback: AtomicBool::new(false),
         })
     }
 
@@ -405,8 +430,10 @@ impl LoopCore {
                 drop(handle.get().take(py));
             }
         }
-        for Waiter::Handle(handle) in old.watches.iter() {
-            drop(handle.get().take(py));
+        for waiter in old.watches.iter() {
+            if let Waiter::Handle(handle) = waiter {
+                drop(handle.get().take(py));
+            }
         }
         drop(old);
         while let Some(ready) = self.inbox.receive() {
@@ -422,13 +449,20 @@ impl Agenda {
             match ready {
                 Ready::Handle(handle) | Ready::Lasting(handle) => Handle::visit(handle, visit)?,
                 Ready::Foreign(handle) => visit.call(handle)?,
+                Ready::Stream(stream, _) => visit.call(stream)?,
             }
         }
         for timer in self.timers.iter() {
             Handle::visit(timer, visit)?;
         }
-        for Waiter::Handle(handle) in self.watches.iter() {
-            Handle::visit(handle, visit)?;
+        for waiter in self.watches.iter() {
+            match waiter {
+                Waiter::Handle(handle) => Handle::visit(handle, visit)?,
+                Waiter::Stream(stream) => visit.call(stream)?,
+            }
+        }
+        for stream in &self.gathering {
+            visit.call(stream)?;
         }
         Ok(())
     }

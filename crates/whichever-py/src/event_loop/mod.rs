@@ -6,9 +6,13 @@
 mod brief;
 mod call;
 mod core;
+mod errors;
 mod handle;
+mod receive;
+mod stream;
 mod turn;
 mod watching;
 
 pub(crate) use core::LoopCore;
 pub(crate) use handle::{Handle, TimerHandle};
+pub(crate) use stream::StreamCore;

@@ -12,11 +12,12 @@ use std::sync::atomic::Ordering;
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use whichever_reactor::{Glance, Poller};
+use whichever_reactor::{Glance, Poller, Side};
 use whichever_sys::monotonic_ns;
 
 use super::core::{LoopCore, Ready, Waiter, sweep, this_thread};
 use super::handle::Handle;
+use super::stream::StreamCore;
 
 /// For so long the kernel is not asked again while callbacks are ready: to ask costs as much as some of them do.
 const LOOK_EVERY_NS: u64 = 50_000;
@@ -151,6 +152,7 @@ impl LoopCore {
                     // Cancelled by its own handle, as asyncio lets one do.
                     Waiter::Handle(handle) if handle.get().is_cancelled(py) => idle = Some(side),
                     Waiter::Handle(handle) => queue.push_back(Ready::Lasting(handle.clone_ref(py))),
+                    Waiter::Stream(stream) => queue.push_back(Ready::Stream(stream.clone_ref(py), side)),
                 });
                 if let Some(side) = idle
                     && let Some(Waiter::Handle(handle)) = agenda.watches.unwatch(poller, *fd, side)
@@ -183,16 +185,36 @@ impl LoopCore {
     fn run_batch(&self, slf: &Bound<'_, Self>, batch: &mut VecDeque<Ready>) -> PyResult<()> {
         let py = slf.py();
         while let Some(ready) = batch.pop_front() {
-            match ready {
-                Ready::Handle(handle) => self.run_handle(slf, handle.bind(py), self.is_debugging())?,
-                Ready::Lasting(handle) => self.run_handle(slf, handle.bind(py), true)?,
-                Ready::Foreign(handle) => {
-                    let handle = handle.bind(py);
-                    if !handle.getattr(intern!(py, "_cancelled"))?.is_truthy()? {
-                        handle.call_method0(intern!(py, "_run"))?;
-                    }
+            self.is_in_callback.store(true, Ordering::Relaxed);
+            let done = self.run_one(slf, ready);
+            self.is_in_callback.store(false, Ordering::Relaxed);
+            self.flush_gathered(py)?;
+            done?;
+        }
+        Ok(())
+    }
+
+    fn run_one(&self, slf: &Bound<'_, Self>, ready: Ready) -> PyResult<()> {
+        let py = slf.py();
+        match ready {
+            Ready::Handle(handle) => self.run_handle(slf, handle.bind(py), self.is_debugging()),
+            Ready::Lasting(handle) => self.run_handle(slf, handle.bind(py), true),
+            Ready::Stream(stream, Side::Read) => StreamCore::readable(stream.bind(py), self),
+            Ready::Stream(stream, Side::Write) => StreamCore::writable(stream.bind(py)),
+            Ready::Foreign(handle) => {
+                let handle = handle.bind(py);
+                if !handle.getattr(intern!(py, "_cancelled"))?.is_truthy()? {
+                    handle.call_method0(intern!(py, "_run"))?;
                 }
+                Ok(())
             }
+        }
+    }
+
+    /// Send what the callback that is over has written.
+    fn flush_gathered(&self, py: Python<'_>) -> PyResult<()> {
+        while let Some(stream) = self.agenda.with(py, |agenda| agenda.gathering.pop()) {
+            StreamCore::callback_ended(stream.bind(py))?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use pyo3::types::PyTuple;
 use whichever_reactor::Side;
 
 use super::core::{LoopCore, Waiter};
+use super::errors::os_error;
 use super::handle::{Call, Handle};
 
 impl LoopCore {
@@ -14,17 +15,18 @@ impl LoopCore {
         slf: &Bound<'_, Self>,
         fd: RawFd,
         side: Side,
-        callback: (Bound<'_, PyAny>, Bound<'_, PyTuple>),
+        callback: (Bound<'_, PyAny>, Bound<'_, PyTuple>, Option<Bound<'_, PyAny>>),
     ) -> PyResult<Py<Handle>> {
         let py = slf.py();
         let core = slf.get();
         core.check_open()?;
-        let handle = Py::new(py, Handle::of(Call::new(callback.0, callback.1, None)?, false))?;
+        let handle = Py::new(py, Handle::of(Call::new(callback.0, callback.1, callback.2)?, false))?;
         let waiter = Waiter::Handle(handle.clone_ref(py));
         let before = core.agenda.with(py, |agenda| match agenda.poller.clone() {
             Some(poller) => agenda.watches.watch(&poller, fd, side, waiter),
             None => Ok(None),
-        })?;
+        });
+        let before = before.map_err(|error| os_error(py, &error))?;
         Self::dismiss(py, before)?;
         Ok(handle)
     }
@@ -41,6 +43,7 @@ impl LoopCore {
     fn dismiss(py: Python<'_>, waiter: Option<Waiter>) -> PyResult<bool> {
         match waiter {
             Some(Waiter::Handle(handle)) => Handle::annul(handle.bind(py)).map(|_| true),
+            Some(Waiter::Stream(_)) => Ok(true),
             None => Ok(false),
         }
     }
@@ -48,24 +51,26 @@ impl LoopCore {
 
 #[pymethods]
 impl LoopCore {
-    #[pyo3(signature = (fd, callback, *args))]
+    #[pyo3(signature = (fd, callback, *args, context = None))]
     fn _add_reader(
         slf: &Bound<'_, Self>,
         fd: Descriptor,
         callback: Bound<'_, PyAny>,
         args: Bound<'_, PyTuple>,
+        context: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Py<Handle>> {
-        Self::watch(slf, fd.0, Side::Read, (callback, args))
+        Self::watch(slf, fd.0, Side::Read, (callback, args, context))
     }
 
-    #[pyo3(signature = (fd, callback, *args))]
+    #[pyo3(signature = (fd, callback, *args, context = None))]
     fn _add_writer(
         slf: &Bound<'_, Self>,
         fd: Descriptor,
         callback: Bound<'_, PyAny>,
         args: Bound<'_, PyTuple>,
+        context: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Py<Handle>> {
-        Self::watch(slf, fd.0, Side::Write, (callback, args))
+        Self::watch(slf, fd.0, Side::Write, (callback, args, context))
     }
 
     fn _remove_reader(&self, py: Python<'_>, fd: Descriptor) -> PyResult<bool> {
@@ -74,6 +79,22 @@ impl LoopCore {
 
     fn _remove_writer(&self, py: Python<'_>, fd: Descriptor) -> PyResult<bool> {
         self.unwatch(py, fd.0, Side::Write)
+    }
+
+    /// Whether a descriptor belongs to a transport.
+    fn _belongs_to_stream(&self, py: Python<'_>, fd: Descriptor) -> bool {
+        self.agenda.with(py, |agenda| agenda.streams.contains(&fd.0))
+    }
+
+    /// Let others watch the descriptor of a transport for a while, or no more.
+    fn _share_stream(&self, py: Python<'_>, fd: Descriptor, shared: bool) {
+        self.agenda.with(py, |agenda| {
+            if shared {
+                agenda.streams.remove(&fd.0)
+            } else {
+                agenda.streams.insert(fd.0)
+            };
+        });
     }
 
     /// Whether somebody waits for a descriptor: to be read, to be written.
