@@ -110,6 +110,7 @@ class Client(asyncio.Protocol):
         self.sent = self.received = dice.randrange(len(BLOCK))
         self.progress = asyncio.Event()
         self.lost = asyncio.get_running_loop().create_future()
+        self.losses = 0
 
     def connection_made(self, transport: Any) -> None:
         """Begin."""
@@ -129,8 +130,13 @@ class Client(asyncio.Protocol):
             self.book.wrong.append("more bytes than were sent")
 
     def connection_lost(self, error: Exception | None) -> None:
-        """End."""
-        self.lost.set_result(error)
+        """End, once."""
+        self.losses += 1
+        if self.losses > 1:
+            self.book.wrong.append("connection_lost was called twice")
+        # Whoever waited may have been cancelled.
+        if not self.lost.done():
+            self.lost.set_result(error)
         self.progress.set()
 
     def message(self) -> bytes:

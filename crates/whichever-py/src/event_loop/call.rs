@@ -103,3 +103,19 @@ pub(super) fn call_method<'py>(
     // SAFETY: it is a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(object.py(), result) }
 }
+
+/// Call a method with two arguments.
+pub(super) fn call_method_with_two<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    arguments: (&Bound<'py, PyAny>, &Bound<'py, PyAny>),
+) -> PyResult<Bound<'py, PyAny>> {
+    let args = [object.as_ptr(), arguments.0.as_ptr(), arguments.1.as_ptr()];
+    // SAFETY: 1. all are borrowed for the length of the call, by an attached thread.
+    //         2. three arguments without keywords, the first of them the object.
+    let result = unsafe {
+        raw::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), args.len(), std::ptr::null_mut())
+    };
+    // SAFETY: it is a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(object.py(), result) }
+}

@@ -10,9 +10,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit, intern};
 use whichever_reactor::{Doorbell, Inbox, Poller, Side, Timers, Watches, nanoseconds};
-use whichever_sys::{EventFd, monotonic_ns};
+use whichever_sys::{Datagrams, EventFd, monotonic_ns};
 
 use super::brief::Brief;
+use super::datagram::DatagramCore;
 use super::handle::{Call, Handle, TimerHandle};
 use super::stream::StreamCore;
 
@@ -26,12 +27,20 @@ pub(super) enum Ready {
     Foreign(Py<PyAny>),
     /// A transport whose socket is ready.
     Stream(Py<StreamCore>, Side),
+    Datagrams(Py<DatagramCore>, Side),
+}
+
+/// A transport that the callback which runs has written to.
+pub(super) enum Gathered {
+    Stream(Py<StreamCore>),
+    Datagrams(Py<DatagramCore>),
 }
 
 /// Who waits for a descriptor.
 pub(super) enum Waiter {
     Handle(Py<Handle>),
     Stream(Py<StreamCore>),
+    Datagrams(Py<DatagramCore>),
 }
 
 /// What a loop has to do.
@@ -44,7 +53,7 @@ pub(super) struct Agenda {
     /// Who looks which descriptors are ready. None once the loop is closed.
     pub(super) poller: Option<Arc<Poller>>,
     /// Transports that the callback which runs has written to.
-    pub(super) gathering: Vec<Py<StreamCore>>,
+    pub(super) gathering: Vec<Gathered>,
     /// The sockets of transports, which nobody else may watch.
     pub(super) streams: HashSet<RawFd>,
 }
@@ -66,6 +75,8 @@ pub(crate) struct LoopCore {
     pub(super) slow_ns: AtomicU64,
     /// Where small messages are received.
     pub(super) buffer: Brief<Vec<u8>>,
+    /// Where datagrams are received, once there has been one.
+    pub(super) datagrams: Brief<Option<Datagrams>>,
     /// Whether a callback runs, after which what it wrote is sent.
     pub(super) is_in_callback: AtomicBool,
 }
@@ -121,8 +132,8 @@ impl LoopCore {
     }
 
     /// Send what a transport has gathered once the callback is over.
-    pub(super) fn flush_later(&self, py: Python<'_>, stream: Py<StreamCore>) {
-        self.agenda.with(py, |agenda| agenda.gathering.push(stream));
+    pub(super) fn flush_later(&self, py: Python<'_>, transport: Gathered) {
+        self.agenda.with(py, |agenda| agenda.gathering.push(transport));
     }
 
     /// A timer was cancelled.
@@ -234,6 +245,7 @@ impl LoopCore {
             turning: AtomicUsize::new(0),
             slow_ns: AtomicU64::new(100_000_000),
             buffer: Brief::new(Vec::new()),
+            datagrams: Brief::new(None),
             is_in_callback: AtomicBool::new(false),
         })
     }
@@ -450,6 +462,7 @@ impl Agenda {
                 Ready::Handle(handle) | Ready::Lasting(handle) => Handle::visit(handle, visit)?,
                 Ready::Foreign(handle) => visit.call(handle)?,
                 Ready::Stream(stream, _) => visit.call(stream)?,
+                Ready::Datagrams(datagrams, _) => visit.call(datagrams)?,
             }
         }
         for timer in self.timers.iter() {
@@ -459,10 +472,14 @@ impl Agenda {
             match waiter {
                 Waiter::Handle(handle) => Handle::visit(handle, visit)?,
                 Waiter::Stream(stream) => visit.call(stream)?,
+                Waiter::Datagrams(datagrams) => visit.call(datagrams)?,
             }
         }
-        for stream in &self.gathering {
-            visit.call(stream)?;
+        for transport in &self.gathering {
+            match transport {
+                Gathered::Stream(stream) => visit.call(stream)?,
+                Gathered::Datagrams(datagrams) => visit.call(datagrams)?,
+            }
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use whichever_sys::{MOST_PARTS, send, send_parts};
 
 use super::brief::Brief;
 use super::call::copy_context;
-use super::core::{LoopCore, Waiter};
+use super::core::{Gathered, LoopCore, Waiter};
 use super::errors::os_error;
 use super::receive::Room;
 
@@ -30,8 +30,8 @@ const PARTS: usize = 64;
 const _: () = assert!(PARTS <= MOST_PARTS);
 
 /// asyncio's limits before a protocol is asked to pause.
-const HIGH: usize = 64 * 1024;
-const LOW: usize = 16 * 1024;
+pub(super) const HIGH: usize = 64 * 1024;
+pub(super) const LOW: usize = 16 * 1024;
 
 /// Bytes that wait to be sent.
 struct Chunk {
@@ -330,7 +330,7 @@ impl StreamCore {
             (begins, leaves)
         });
         if begins {
-            loop_core.flush_later(py, slf.clone().unbind());
+            loop_core.flush_later(py, Gathered::Stream(slf.clone().unbind()));
         }
         if !leaves {
             Self::after_progress(slf)?;
@@ -360,7 +360,7 @@ impl StreamCore {
 }
 
 /// The same bytes in an object that nobody can change and that nothing hangs on.
-fn exact_bytes<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+pub(super) fn exact_bytes<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     if let Ok(bytes) = data.cast_exact::<PyBytes>() {
         return Ok(bytes.clone());
     }
