@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit, intern};
 use whichever_reactor::{Doorbell, Inbox, Poller, Side, Timers, Watches, nanoseconds};
 use whichever_sys::{EventFd, monotonic_ns};
 
 use super::brief::Brief;
 use super::handle::{Call, Handle, TimerHandle};
+use super::socks::SockWait;
 use super::stream::StreamCore;
 
 /// Something that is to be run now.
@@ -26,12 +27,15 @@ pub(super) enum Ready {
     Foreign(Py<PyAny>),
     /// A transport whose socket is ready.
     Stream(Py<StreamCore>, Side),
+    /// A socket that a task waits for.
+    Sock(RawFd, Side),
 }
 
 /// Who waits for a descriptor.
 pub(super) enum Waiter {
     Handle(Py<Handle>),
     Stream(Py<StreamCore>),
+    Sock(Box<SockWait>),
 }
 
 /// What a loop has to do.
@@ -47,6 +51,8 @@ pub(super) struct Agenda {
     pub(super) gathering: Vec<Py<StreamCore>>,
     /// The sockets of transports, which nobody else may watch.
     pub(super) streams: HashSet<RawFd>,
+    /// By descriptor, the socket object that tasks waited for last.
+    pub(super) sockets: Vec<Option<Py<PyWeakrefReference>>>,
 }
 
 /// The native half of [`whichever.EventLoop`].
@@ -450,6 +456,7 @@ impl Agenda {
                 Ready::Handle(handle) | Ready::Lasting(handle) => Handle::visit(handle, visit)?,
                 Ready::Foreign(handle) => visit.call(handle)?,
                 Ready::Stream(stream, _) => visit.call(stream)?,
+                Ready::Sock(..) => {}
             }
         }
         for timer in self.timers.iter() {
@@ -459,6 +466,7 @@ impl Agenda {
             match waiter {
                 Waiter::Handle(handle) => Handle::visit(handle, visit)?,
                 Waiter::Stream(stream) => visit.call(stream)?,
+                Waiter::Sock(wait) => wait.visit(visit)?,
             }
         }
         for stream in &self.gathering {

@@ -9,6 +9,7 @@ mod core;
 mod errors;
 mod handle;
 mod receive;
+mod socks;
 mod stream;
 mod turn;
 mod watching;

@@ -153,6 +153,7 @@ impl LoopCore {
                     Waiter::Handle(handle) if handle.get().is_cancelled(py) => idle = Some(side),
                     Waiter::Handle(handle) => queue.push_back(Ready::Lasting(handle.clone_ref(py))),
                     Waiter::Stream(stream) => queue.push_back(Ready::Stream(stream.clone_ref(py), side)),
+                    Waiter::Sock(_) => queue.push_back(Ready::Sock(*fd, side)),
                 });
                 if let Some(side) = idle
                     && let Some(Waiter::Handle(handle)) = agenda.watches.unwatch(poller, *fd, side)
@@ -201,6 +202,7 @@ impl LoopCore {
             Ready::Lasting(handle) => self.run_handle(slf, handle.bind(py), true),
             Ready::Stream(stream, Side::Read) => StreamCore::readable(stream.bind(py), self),
             Ready::Stream(stream, Side::Write) => StreamCore::writable(stream.bind(py)),
+            Ready::Sock(fd, side) => self.socket_ready(py, fd, side),
             Ready::Foreign(handle) => {
                 let handle = handle.bind(py);
                 if !handle.getattr(intern!(py, "_cancelled"))?.is_truthy()? {
