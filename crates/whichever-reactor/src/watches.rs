@@ -137,14 +137,23 @@ impl<C> Watches<C> {
         }
     }
 
+    /// The same, unless somebody waits for it.
+    pub fn distrust_idle(&mut self, fd: RawFd) {
+        if let Some(watch) = self.of(fd).filter(|watch| watch.wanted().is_none()) {
+            watch.told = Readiness::NONE;
+        }
+    }
+
     /// Show each who waits for what has become ready; reading first.
     pub fn ready(&mut self, poller: &Poller, fd: RawFd, ready: Readiness, mut show: impl FnMut(&C, Side)) {
         let Some(watch) = self.of(fd) else { return };
-        if !watch.wanted().covers(watch.told) {
-            // Somebody paused, and the kernel would go on reporting it.
-            if watch.tell(poller, fd).is_err() {
-                watch.told = Readiness::NONE;
-            }
+        let wanted = watch.wanted();
+        if wanted.is_none() {
+            // The kernel would go on reporting it. What it was told may have been distrusted since.
+            let _ = poller.change(fd, ready, Readiness::NONE);
+            watch.told = Readiness::NONE;
+        } else if !wanted.covers(watch.told) && watch.tell(poller, fd).is_err() {
+            watch.told = Readiness::NONE;
         }
         if let Some(reader) = watch.reader.as_ref().filter(|_| ready.readable) {
             show(reader, Side::Read);
@@ -245,6 +254,24 @@ mod tests {
             assert_eq!(bench.look(), (0, vec![]));
             bench.watch(&far, Side::Read, "again");
             assert_eq!(bench.look(), (1, vec!["again"]));
+        });
+    }
+
+    #[test]
+    fn a_descriptor_that_is_not_trusted_is_watched_again_and_never_reported_for_ever() {
+        Bench::each(|mut bench, mut near, far| {
+            bench.watch(&far, Side::Read, "reader");
+            bench.watches.distrust_idle(far.as_raw_fd());
+            near.write_all(b"x").unwrap();
+            assert_eq!(bench.look(), (1, vec!["reader"]));
+            bench.watches.pause(far.as_raw_fd(), Side::Read);
+            bench.watches.distrust_idle(far.as_raw_fd());
+            bench.watch(&far, Side::Read, "again");
+            assert_eq!(bench.look(), (1, vec!["again"]));
+            bench.watches.pause(far.as_raw_fd(), Side::Read);
+            bench.watches.distrust(far.as_raw_fd());
+            assert_eq!(bench.look(), (1, vec![]));
+            assert_eq!(bench.look(), (0, vec![]));
         });
     }
 

@@ -7,22 +7,26 @@ or full of policy, is inherited from the standard library, so that it behaves as
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from asyncio import base_events, format_helpers
+from asyncio.base_events import _check_ssl_socket, _format_handle  # type: ignore[attr-defined]
 from asyncio.sslproto import SSLProtocol  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from whichever import _core
+from whichever.loop._datagram import DatagramTransport
 from whichever.loop._handles import describe_call
 from whichever.loop._selector import WatchedDescriptors
 from whichever.loop._stream import StreamTransport
 
 if TYPE_CHECKING:
-    import socket
     import ssl
     from collections.abc import Callable, Coroutine
 
 _T = TypeVar("_T")
+_DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+"""Whose addresses are known natively; the others' datagrams go as in asyncio."""
 
 
 class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
@@ -75,6 +79,20 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         StreamTransport(self, rawsock, tls, extra=extra, server=server, context=context)
         return tls._app_transport  # type: ignore[no-any-return]
 
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.DatagramProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> asyncio.DatagramTransport:
+        self._ensure_fd_no_transport(sock)
+        if sock.family not in _DATAGRAM_FAMILIES:
+            base: Any = super()
+            return base._make_datagram_transport(sock, protocol, address, waiter, extra)  # type: ignore[no-any-return]
+        return DatagramTransport(self, sock, protocol, address, waiter, extra)  # type: ignore[return-value]
+
     def _ensure_fd_no_transport(self, fd: Any) -> None:
         """Refuse to watch what a transport watches."""
         if self._belongs_to_stream(fd):
@@ -83,7 +101,39 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         base: Any = super()
         base._ensure_fd_no_transport(fd)
 
-    async def _sendfile_native(self, transp: StreamTransport, file: Any, offset: int, count: int | None) -> int:
+    async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
+        """Receive up to so many bytes from a socket that does not block."""
+        if type(sock) is not socket.socket or self._debug:
+            _check_socket(sock, debug=self._debug)
+        is_done, result = self._sock_receive(sock, nbytes)
+        return result if is_done else await self._sock_result(sock, result)  # type: ignore[no-any-return]
+
+    async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
+        """Receive into a buffer; gives how many bytes have come."""
+        if type(sock) is not socket.socket or self._debug:
+            _check_socket(sock, debug=self._debug)
+        is_done, result = self._sock_fill(sock, buf)
+        return result if is_done else await self._sock_result(sock, result)  # type: ignore[no-any-return]
+
+    async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
+        """Send all of some bytes."""
+        if type(sock) is not socket.socket or self._debug:
+            _check_socket(sock, debug=self._debug)
+        is_done, result = self._sock_send(sock, data)
+        if not is_done:
+            await self._sock_result(sock, result)
+
+    async def _sock_result(self, sock: socket.socket, future: asyncio.Future[Any]) -> Any:
+        """Wait for what a socket brings; nobody waits for it any more if the task is cancelled."""
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._sock_forget(sock, future)
+            raise
+
+    async def _sendfile_native(
+        self, transp: StreamTransport, file: Any, offset: int, count: int | None
+    ) -> int:
         """Send a file over a transport's socket, without the transport."""
         fd = transp._sock_fd
         resumes = transp.is_reading()
@@ -119,8 +169,17 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
 
     def _callback_was_slow(self, handle: _core.Handle, seconds: float) -> None:
         """Report, while debugging, a callback that kept all others waiting."""
-        described = base_events._format_handle(handle)  # type: ignore[attr-defined]
-        base_events.logger.warning("Executing %s took %.3f seconds", described, seconds)  # type: ignore[attr-defined]
+        # asyncio's own logger, by the name under which tests replace it.
+        logger = base_events.logger  # type: ignore[attr-defined]
+        logger.warning("Executing %s took %.3f seconds", _format_handle(handle), seconds)
+
+
+def _check_socket(sock: socket.socket, *, debug: bool) -> None:
+    """Refuse what asyncio refuses."""
+    _check_ssl_socket(sock)
+    if debug and sock.gettimeout() != 0:
+        msg = "the socket must be non-blocking"
+        raise ValueError(msg)
 
 
 def new_event_loop() -> EventLoop:

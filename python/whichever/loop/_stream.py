@@ -11,6 +11,7 @@ import sys
 import warnings
 from asyncio import constants
 from asyncio.log import logger
+from asyncio.transports import _FlowControlMixin
 from asyncio.trsock import TransportSocket
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from whichever.loop._event_loop import EventLoop
 
 _SERVER_KNOWS_TRANSPORTS = sys.version_info >= (3, 13)
+
+
+class _Face(_FlowControlMixin, asyncio.Transport):
+    """What transports pass for."""
 
 
 class StreamTransport(_core.StreamCore):
@@ -62,7 +67,7 @@ class StreamTransport(_core.StreamCore):
 
     @property  # type: ignore[misc]
     def __class__(self) -> type[asyncio.Transport]:
-        return asyncio.Transport
+        return _Face
 
     def __repr__(self) -> str:
         parts = [type(self).__name__]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit, intern};
 use whichever_reactor::{Doorbell, Inbox, Poller, Side, Timers, Watches, nanoseconds};
 use whichever_sys::{Datagrams, EventFd, monotonic_ns};
@@ -15,6 +15,7 @@ use whichever_sys::{Datagrams, EventFd, monotonic_ns};
 use super::brief::Brief;
 use super::datagram::DatagramCore;
 use super::handle::{Call, Handle, TimerHandle};
+use super::socks::SockWait;
 use super::stream::StreamCore;
 
 /// Something that is to be run now.
@@ -28,6 +29,8 @@ pub(super) enum Ready {
     /// A transport whose socket is ready.
     Stream(Py<StreamCore>, Side),
     Datagrams(Py<DatagramCore>, Side),
+    /// A socket that a task waits for.
+    Sock(RawFd, Side),
 }
 
 /// A transport that the callback which runs has written to.
@@ -41,6 +44,7 @@ pub(super) enum Waiter {
     Handle(Py<Handle>),
     Stream(Py<StreamCore>),
     Datagrams(Py<DatagramCore>),
+    Sock(Box<SockWait>),
 }
 
 /// What a loop has to do.
@@ -56,6 +60,8 @@ pub(super) struct Agenda {
     pub(super) gathering: Vec<Gathered>,
     /// The sockets of transports, which nobody else may watch.
     pub(super) streams: HashSet<RawFd>,
+    /// By descriptor, the socket object that tasks waited for last.
+    pub(super) sockets: Vec<Option<Py<PyWeakrefReference>>>,
 }
 
 /// The native half of [`whichever.EventLoop`].
@@ -463,6 +469,7 @@ impl Agenda {
                 Ready::Foreign(handle) => visit.call(handle)?,
                 Ready::Stream(stream, _) => visit.call(stream)?,
                 Ready::Datagrams(datagrams, _) => visit.call(datagrams)?,
+                Ready::Sock(..) => {}
             }
         }
         for timer in self.timers.iter() {
@@ -473,6 +480,7 @@ impl Agenda {
                 Waiter::Handle(handle) => Handle::visit(handle, visit)?,
                 Waiter::Stream(stream) => visit.call(stream)?,
                 Waiter::Datagrams(datagrams) => visit.call(datagrams)?,
+                Waiter::Sock(wait) => wait.visit(visit)?,
             }
         }
         for transport in &self.gathering {

@@ -50,7 +50,7 @@ impl Room {
 }
 
 /// What a read came to.
-enum Read<T> {
+pub(super) enum Read<T> {
     Some(T),
     /// The peer has ended its side.
     End,
@@ -81,7 +81,8 @@ impl StreamCore {
         let py = slf.py();
         let core = slf.get();
         let Room(room) = core.with(py, |state| state.room);
-        let read = if room <= SMALL { read_small(py, core.fd, owner) } else { read_large(py, core.fd, room) };
+        let read =
+            if room <= SMALL { read_small(py, core.fd, owner, SMALL) } else { read_large(py, core.fd, room) };
         match read {
             Ok(Read::Some(bytes)) => {
                 core.with(py, |state| state.room.learn(bytes.as_bytes().len()));
@@ -153,12 +154,18 @@ fn meaning(py: Python<'_>, received: io::Result<usize>) -> PyResult<Read<usize>>
     }
 }
 
-fn read_small<'py>(py: Python<'py>, fd: RawFd, owner: &LoopCore) -> PyResult<Read<Bound<'py, PyBytes>>> {
+/// Receive `most` bytes or fewer, which is [`SMALL`] at most.
+pub(super) fn read_small<'py>(
+    py: Python<'py>,
+    fd: RawFd,
+    owner: &LoopCore,
+    most: usize,
+) -> PyResult<Read<Bound<'py, PyBytes>>> {
     // Bytes run no Python code when they are made, and are not seen by the collector.
     let (received, bytes) = owner.buffer.with(py, |buffer| {
         buffer.clear();
         buffer.reserve_exact(SMALL);
-        let received = receive(fd, &mut buffer.spare_capacity_mut()[..SMALL]);
+        let received = receive(fd, &mut buffer.spare_capacity_mut()[..most.min(SMALL)]);
         let count = *received.as_ref().unwrap_or(&0);
         // SAFETY: `receive` has initialised that many.
         unsafe { buffer.set_len(count) };
@@ -171,7 +178,12 @@ fn read_small<'py>(py: Python<'py>, fd: RawFd, owner: &LoopCore) -> PyResult<Rea
     })
 }
 
-fn read_large<'py>(py: Python<'py>, fd: RawFd, room: usize) -> PyResult<Read<Bound<'py, PyBytes>>> {
+/// Receive up to `room` bytes into bytes of their own.
+pub(super) fn read_large<'py>(
+    py: Python<'py>,
+    fd: RawFd,
+    room: usize,
+) -> PyResult<Read<Bound<'py, PyBytes>>> {
     let size = ffi::Py_ssize_t::try_from(room).unwrap_or(ffi::Py_ssize_t::MAX);
     // SAFETY: null asks for bytes that are not initialised.
     let mut bytes = unsafe { ffi::PyBytes_FromStringAndSize(std::ptr::null(), size) };
@@ -211,7 +223,7 @@ fn own_buffer(protocol: &Bound<'_, PyAny>) -> PyResult<PyBuffer<u8>> {
     Ok(buffer)
 }
 
-pub(super) fn read_into_buffer(fd: RawFd, buffer: &PyBuffer<u8>) -> io::Result<usize> {
+fn read_into_buffer(fd: RawFd, buffer: &PyBuffer<u8>) -> io::Result<usize> {
     let start = buffer.buf_ptr().cast::<MaybeUninit<u8>>();
     // SAFETY: 1. the buffer is writable, in one piece, and stays where it is while we hold its view.
     //         2. its owner may look at it as at memory that others write; no Python code runs here until the slice is gone.
@@ -219,6 +231,6 @@ pub(super) fn read_into_buffer(fd: RawFd, buffer: &PyBuffer<u8>) -> io::Result<u
     receive(fd, space)
 }
 
-fn read_into(py: Python<'_>, fd: RawFd, buffer: &PyBuffer<u8>) -> PyResult<Read<usize>> {
+pub(super) fn read_into(py: Python<'_>, fd: RawFd, buffer: &PyBuffer<u8>) -> PyResult<Read<usize>> {
     meaning(py, read_into_buffer(fd, buffer))
 }

@@ -384,22 +384,26 @@ fn not_bytes(data: &Bound<'_, PyAny>) -> PyErr {
 #[pymethods]
 impl StreamCore {
     #[new]
-    #[pyo3(signature = (owner, sock, protocol, *_args, context = None, **_kwargs))]
+    #[pyo3(signature = (owner, sock, protocol, *_args, **options))]
     fn new(
         owner: Bound<'_, LoopCore>,
         sock: &Bound<'_, PyAny>,
         protocol: Bound<'_, PyAny>,
         _args: &Bound<'_, PyTuple>,
-        context: Option<Bound<'_, PyAny>>,
-        _kwargs: Option<&Bound<'_, PyDict>>,
+        options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let py = owner.py();
-        let context = match context {
-            Some(given) => given.unbind(),
-            None => copy_context(py)?,
+        let given = options.map(|options| options.get_item(intern!(py, "context"))).transpose()?.flatten();
+        let context = match given {
+            Some(given) if !given.is_none() => given.unbind(),
+            _ => copy_context(py)?,
         };
         let fd = sock.call_method0(intern!(py, "fileno"))?.extract()?;
-        owner.get().agenda.with(py, |agenda| agenda.streams.insert(fd));
+        owner.get().agenda.with(py, |agenda| {
+            // Whatever was watched under this number before, it was another file.
+            agenda.watches.distrust(fd);
+            agenda.streams.insert(fd)
+        });
         Ok(Self { owner: owner.unbind(), fd, state: Brief::new(State::new(protocol.unbind(), context)) })
     }
 
@@ -541,6 +545,11 @@ impl StreamCore {
         Ok(core.with(py, |state| state.queued_bytes))
     }
 
+    #[getter]
+    fn _protocol_paused(&self, py: Python<'_>) -> bool {
+        self.with(py, |state| state.is_full)
+    }
+
     fn get_write_buffer_limits(&self, py: Python<'_>) -> (usize, usize) {
         self.with(py, |state| (state.low, state.high))
     }
@@ -569,8 +578,8 @@ impl StreamCore {
         self.with(py, |state| state.empty_waiter.as_ref().map(|own| own.clone_ref(py)))
     }
 
-    #[setter]
-    fn set__empty_waiter(&self, py: Python<'_>, waiter: Option<Py<PyAny>>) {
+    #[setter(_empty_waiter)]
+    fn set_empty_waiter(&self, py: Python<'_>, waiter: Option<Py<PyAny>>) {
         let old = self.with(py, |state| std::mem::replace(&mut state.empty_waiter, waiter));
         drop(old);
     }

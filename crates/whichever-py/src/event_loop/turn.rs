@@ -155,6 +155,7 @@ impl LoopCore {
                     Waiter::Handle(handle) => queue.push_back(Ready::Lasting(handle.clone_ref(py))),
                     Waiter::Stream(stream) => queue.push_back(Ready::Stream(stream.clone_ref(py), side)),
                     Waiter::Datagrams(own) => queue.push_back(Ready::Datagrams(own.clone_ref(py), side)),
+                    Waiter::Sock(_) => queue.push_back(Ready::Sock(*fd, side)),
                 });
                 if let Some(side) = idle
                     && let Some(Waiter::Handle(handle)) = agenda.watches.unwatch(poller, *fd, side)
@@ -205,6 +206,7 @@ impl LoopCore {
             Ready::Stream(stream, Side::Write) => StreamCore::writable(stream.bind(py)),
             Ready::Datagrams(own, Side::Read) => DatagramCore::readable(own.bind(py), self),
             Ready::Datagrams(own, Side::Write) => DatagramCore::writable(own.bind(py)),
+            Ready::Sock(fd, side) => self.socket_ready(py, fd, side),
             Ready::Foreign(handle) => {
                 let handle = handle.bind(py);
                 if !handle.getattr(intern!(py, "_cancelled"))?.is_truthy()? {

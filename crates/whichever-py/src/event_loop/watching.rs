@@ -23,7 +23,11 @@ impl LoopCore {
         let handle = Py::new(py, Handle::of(Call::new(callback.0, callback.1, callback.2)?, false))?;
         let waiter = Waiter::Handle(handle.clone_ref(py));
         let before = core.agenda.with(py, |agenda| match agenda.poller.clone() {
-            Some(poller) => agenda.watches.watch(&poller, fd, side, waiter),
+            Some(poller) => {
+                // It may be another file than the one that was watched under this number.
+                agenda.watches.distrust_idle(fd);
+                agenda.watches.watch(&poller, fd, side, waiter)
+            }
             None => Ok(None),
         });
         let before = before.map_err(|error| os_error(py, &error))?;
@@ -54,10 +58,10 @@ impl LoopCore {
     }
 
     /// Cancel who waited; says whether somebody did.
-    fn dismiss(py: Python<'_>, waiter: Option<Waiter>) -> PyResult<bool> {
+    pub(super) fn dismiss(py: Python<'_>, waiter: Option<Waiter>) -> PyResult<bool> {
         match waiter {
             Some(Waiter::Handle(handle)) => Handle::annul(handle.bind(py)).map(|_| true),
-            Some(Waiter::Stream(_) | Waiter::Datagrams(_)) => Ok(true),
+            Some(Waiter::Stream(_) | Waiter::Datagrams(_) | Waiter::Sock(_)) => Ok(true),
             None => Ok(false),
         }
     }
