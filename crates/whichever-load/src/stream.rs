@@ -89,9 +89,9 @@ impl Stream {
         }
     }
 
-    /// Whether a short read says that nothing more is there for now.
+    /// Whether a short read says that nothing more is there for now. Of datagrams, one is on its way at a time.
     pub(crate) fn is_drained_by_a_short_read(&self) -> bool {
-        matches!(self, Self::Tcp(_) | Self::Unix(_))
+        matches!(self, Self::Tcp(_) | Self::Unix(_) | Self::Udp(_))
     }
 }
 

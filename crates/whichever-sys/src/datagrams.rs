@@ -133,6 +133,8 @@ pub struct Datagrams {
     senders: [Address; MOST_DATAGRAMS],
     lengths: [usize; MOST_DATAGRAMS],
     count: usize,
+    /// How many the next call makes ready for: to do so costs as much as to receive one.
+    expected: usize,
 }
 
 impl Default for Datagrams {
@@ -144,6 +146,7 @@ impl Default for Datagrams {
             senders: [Address::empty(); MOST_DATAGRAMS],
             lengths: [0; MOST_DATAGRAMS],
             count: 0,
+            expected: 1,
         }
     }
 }
@@ -155,16 +158,14 @@ impl Datagrams {
     /// What the kernel says; `WouldBlock` when there is nothing.
     pub fn receive(&mut self, fd: RawFd, longest: usize) -> io::Result<usize> {
         self.slot = longest.clamp(1, ROOM);
-        let most = (ROOM / self.slot).min(MOST_DATAGRAMS);
+        let most = (ROOM / self.slot).min(self.expected);
         self.count = 0;
-        // SAFETY: the struct is plain numbers and pointers, for which zero is a value.
-        let mut headers: [libc::mmsghdr; MOST_DATAGRAMS] = unsafe { std::mem::zeroed() };
+        let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MOST_DATAGRAMS];
         let mut slots = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: self.slot }; MOST_DATAGRAMS];
         let spaces = self.room.chunks_exact_mut(self.slot).zip(&mut self.senders);
-        for ((header, slot), (space, sender)) in headers.iter_mut().zip(&mut slots).zip(spaces) {
+        for ((header, slot), (space, sender)) in headers.iter_mut().zip(&mut slots).zip(spaces).take(most) {
             slot.iov_base = space.as_mut_ptr().cast();
-            header.msg_hdr.msg_iov = slot;
-            header.msg_hdr.msg_iovlen = 1;
+            let header = header.write(empty_header(slot));
             header.msg_hdr.msg_name = std::ptr::from_mut(&mut sender.storage).cast();
             header.msg_hdr.msg_namelen =
                 libc::socklen_t::try_from(size_of::<libc::sockaddr_storage>()).unwrap_or(0);
@@ -173,10 +174,13 @@ impl Datagrams {
         // SAFETY: 1. the first `most` headers point to a slot, a space and an address each, which are ours to write and live
         //            until the call is over. 2. the kernel checks the number.
         let count = unsafe {
-            libc::recvmmsg(fd, headers.as_mut_ptr(), wanted, libc::MSG_DONTWAIT, std::ptr::null_mut())
+            libc::recvmmsg(fd, headers.as_mut_ptr().cast(), wanted, libc::MSG_DONTWAIT, std::ptr::null_mut())
         };
         self.count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        self.expected = (self.count * 2).min(MOST_DATAGRAMS);
         for (index, header) in headers[..self.count].iter().enumerate() {
+            // SAFETY: the first `most` were written above, and the kernel takes no more.
+            let header = unsafe { header.assume_init_ref() };
             self.senders[index].length = header.msg_hdr.msg_namelen;
             self.lengths[index] = usize::try_from(header.msg_len).unwrap_or(0).min(self.slot);
         }
@@ -196,19 +200,26 @@ impl Datagrams {
     }
 }
 
+/// A message of one part, to or from nobody yet.
+fn empty_header(part: &mut libc::iovec) -> libc::mmsghdr {
+    // SAFETY: the struct is plain numbers and pointers, for which zero is a value.
+    let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    header.msg_hdr.msg_iov = part;
+    header.msg_hdr.msg_iovlen = 1;
+    header
+}
+
 /// Send datagrams, the first [`MOST_DATAGRAMS`] in one call; says how many the kernel took.
 ///
 /// # Errors
 /// Why it did not take the first; `WouldBlock` when it takes none now.
 pub fn send_datagrams(fd: RawFd, datagrams: &[(&[u8], Option<&Address>)]) -> io::Result<usize> {
-    // SAFETY: the struct is plain numbers and pointers, for which zero is a value.
-    let mut headers: [libc::mmsghdr; MOST_DATAGRAMS] = unsafe { std::mem::zeroed() };
+    let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MOST_DATAGRAMS];
     let mut parts = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; MOST_DATAGRAMS];
     for ((header, part), (bytes, address)) in headers.iter_mut().zip(&mut parts).zip(datagrams) {
         part.iov_base = bytes.as_ptr().cast_mut().cast();
         part.iov_len = bytes.len();
-        header.msg_hdr.msg_iov = part;
-        header.msg_hdr.msg_iovlen = 1;
+        let header = header.write(empty_header(part));
         if let Some(address) = address {
             header.msg_hdr.msg_name = std::ptr::from_ref(&address.storage).cast_mut().cast();
             header.msg_hdr.msg_namelen = address.length;
@@ -217,8 +228,9 @@ pub fn send_datagrams(fd: RawFd, datagrams: &[(&[u8], Option<&Address>)]) -> io:
     let wanted = libc::c_uint::try_from(datagrams.len().min(MOST_DATAGRAMS)).unwrap_or(1);
     // SAFETY: 1. the first `wanted` headers point to parts, bytes and addresses that live until the call is over.
     //         2. of these the kernel writes only the headers' lengths. 3. it checks the number.
-    let count =
-        unsafe { libc::sendmmsg(fd, headers.as_mut_ptr(), wanted, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+    let count = unsafe {
+        libc::sendmmsg(fd, headers.as_mut_ptr().cast(), wanted, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
@@ -238,7 +250,7 @@ mod tests {
             let texts: [&[u8]; 4] = [b"one", b"", b"three", &[7; 60_000]];
             let outgoing: Vec<_> = texts.iter().map(|text| (*text, Some(&address))).collect();
             assert_eq!(send_datagrams(near.as_raw_fd(), &outgoing).unwrap(), 4);
-            let mut arrived = Datagrams::default();
+            let mut arrived = Datagrams { expected: MOST_DATAGRAMS, ..Datagrams::default() };
             assert_eq!(arrived.receive(far.as_raw_fd(), IP_DATAGRAM).unwrap(), 4);
             for (index, text) in texts.iter().enumerate() {
                 let (bytes, sender) = arrived.get(index).unwrap();
@@ -249,6 +261,19 @@ mod tests {
             let nothing = arrived.receive(far.as_raw_fd(), IP_DATAGRAM).unwrap_err();
             assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         }
+    }
+
+    #[test]
+    fn a_burst_makes_ready_for_more_at_once_and_silence_for_less() {
+        let (near, far) = UnixDatagram::pair().unwrap();
+        let mut arrived = Datagrams::default();
+        for sent in [1, 2, 4] {
+            let outgoing = vec![(b"x".as_slice(), None); 5];
+            assert_eq!(send_datagrams(near.as_raw_fd(), &outgoing).unwrap(), 5);
+            assert_eq!(arrived.receive(far.as_raw_fd(), IP_DATAGRAM).unwrap(), sent);
+        }
+        while arrived.receive(far.as_raw_fd(), IP_DATAGRAM).is_ok() {}
+        assert!(arrived.expected <= MOST_DATAGRAMS);
     }
 
     #[test]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import warnings
-from asyncio import constants
+from asyncio import constants, transports
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from whichever.loop._event_loop import EventLoop
+
+
+class _Looks(transports._FlowControlMixin, asyncio.DatagramTransport):  # type: ignore[misc,name-defined]
+    """What `isinstance` takes a transport of datagrams for: asyncio's are all of these."""
 
 
 class DatagramTransport(_core.DatagramCore):
@@ -50,7 +54,7 @@ class DatagramTransport(_core.DatagramCore):
         self._address = address
         self._in_vain = 0
         self._extra = _extra(sock, extra or {})
-        loop.call_soon(protocol.connection_made, self)
+        loop.call_soon(protocol.connection_made, self, context=self._context)
         # Receiving begins when connection_made has been called, and only then is anybody told.
         loop.call_soon(self._begin)
         if waiter is not None:
@@ -58,7 +62,7 @@ class DatagramTransport(_core.DatagramCore):
 
     @property  # type: ignore[misc]
     def __class__(self) -> type[asyncio.DatagramTransport]:
-        return asyncio.DatagramTransport
+        return _Looks
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         sock = getattr(self, "_sock", None)

@@ -23,8 +23,10 @@ from whichever.loop._stream import StreamTransport
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine
+    from concurrent.futures import Executor
 
 _T = TypeVar("_T")
+_TASKS_MAY_BE_EAGER = sys.version_info >= (3, 12)
 _DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 """Whose addresses are known natively; the others' datagrams go as in asyncio."""
 
@@ -148,6 +150,23 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
             if resumes:
                 transp.resume_reading()
 
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        """Make a task of a coroutine; with `eager_start` it runs at once, up to where it first waits."""
+        eager = options.get("eager_start")
+        if eager is None or self.get_task_factory() is not None or not _TASKS_MAY_BE_EAGER:
+            return super().create_task(coro, **options)
+        self._check_closed()
+        return asyncio.Task(coro, loop=self, **options)
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[..., _T], *args: Any
+    ) -> asyncio.Future[_T]:
+        """Run a function in a thread: one of a `ThreadPool`'s, unless another executor is given or set."""
+        if executor is None and self._default_executor is None and not self.is_closed():
+            self._check_default_executor()
+            self._default_executor = _thread_pool()
+        return super().run_in_executor(executor, func, *args)  # type: ignore[arg-type]
+
     def _examine(self, callback: Callable[..., object], method: str) -> Any:
         """Check what debugging checks before a callback is taken; give the stack of whoever hands it in."""
         base: Any = super()
@@ -172,6 +191,14 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         # asyncio's own logger, by the name under which tests replace it.
         logger = base_events.logger  # type: ignore[attr-defined]
         logger.warning("Executing %s took %.3f seconds", _format_handle(handle), seconds)
+
+
+def _thread_pool() -> Executor:
+    """Make the executor of those who set none."""
+    # The one arrow up, and only when somebody wants threads: the pool is the room's above.
+    from whichever.executors import ThreadPool  # noqa: PLC0415
+
+    return ThreadPool(thread_name_prefix="asyncio")
 
 
 def _check_socket(sock: socket.socket, *, debug: bool) -> None:

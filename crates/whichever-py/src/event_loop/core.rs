@@ -195,6 +195,18 @@ impl LoopCore {
         Ok(handle)
     }
 
+    /// Call with one argument in the next turn, in a context.
+    pub(super) fn call_in(
+        slf: &Bound<'_, Self>,
+        call: (Bound<'_, PyAny>, &Bound<'_, PyAny>),
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let args = PyTuple::new(py, [call.1])?;
+        let context = context.map(|own| own.into_bound(py));
+        Self::soon(slf, (call.0, args, context), "call_soon", Self::push).map(drop)
+    }
+
     fn timer(
         slf: &Bound<'_, Self>,
         when: f64,

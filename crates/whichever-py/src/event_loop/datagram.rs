@@ -18,9 +18,10 @@ use whichever_sys::{Address, Datagrams, IP_DATAGRAM, MOST_DATAGRAMS, send_datagr
 
 use super::address::{Family, as_python, parse};
 use super::brief::Brief;
-use super::call::{call_method_with_two, copy_context, within};
+use super::call::{call_method_with_two, copy_context};
 use super::core::{Gathered, LoopCore, Waiter};
 use super::errors::os_error;
+use super::scene::{Scene, within_scene};
 use super::stream::{HIGH, LOW, exact_bytes};
 use super::turn::is_exit;
 
@@ -44,7 +45,7 @@ struct Outgoing {
 struct State {
     protocol: Option<Py<PyAny>>,
     /// What the protocol's methods run in.
-    context: Option<Py<PyAny>>,
+    scene: Scene,
     queue: VecDeque<Outgoing>,
     queued_bytes: usize,
     high: usize,
@@ -75,7 +76,7 @@ impl State {
     fn new(protocol: Py<PyAny>, context: Py<PyAny>) -> Self {
         Self {
             protocol: Some(protocol),
-            context: Some(context),
+            scene: Scene::new(context),
             queue: VecDeque::new(),
             queued_bytes: 0,
             high: HIGH,
@@ -123,21 +124,28 @@ impl DatagramCore {
         self.state.with(py, work)
     }
 
+    /// Do what may call the protocol.
+    fn in_context<R>(&self, py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+        within_scene(py, &self.state, |state| &mut state.scene, work)
+    }
+
+    fn context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.with(py, |state| state.scene.context.as_ref().map(|own| own.clone_ref(py)))
+    }
+
     /// Something has arrived.
     pub(super) fn readable(slf: &Bound<'_, Self>, owner: &LoopCore) -> PyResult<()> {
         let py = slf.py();
         let core = slf.get();
-        let parts = core.with(py, |state| {
-            let context = state.context.as_ref().filter(|_| !state.is_closing)?;
-            Some(context.clone_ref(py))
-        });
-        let Some(context) = parts else { return Ok(()) };
+        if core.with(py, |state| state.is_closing) {
+            return Ok(());
+        }
         let mut arrived = owner.datagrams.with(py, Option::take).unwrap_or_default();
         let longest = if core.family.is_ip() { IP_DATAGRAM } else { LONGEST };
         let done = match arrived.receive(core.fd, longest) {
-            Ok(count) => within(py, &context, || Self::pass_on(slf, &arrived, count)),
+            Ok(count) => core.in_context(py, || Self::pass_on(slf, &arrived, count)),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
-            Err(error) => within(py, &context, || Self::tell_error(slf, &os_error(py, &error))),
+            Err(error) => core.in_context(py, || Self::tell_error(slf, &os_error(py, &error))),
         };
         owner.datagrams.with(py, |kept| kept.replace(arrived));
         done
@@ -166,7 +174,9 @@ impl DatagramCore {
     }
 
     fn tell_error(slf: &Bound<'_, Self>, error: &PyErr) -> PyResult<()> {
-        slf.call_method1(intern!(slf.py(), "_tell_error"), (error.value(slf.py()),)).map(drop)
+        let py = slf.py();
+        let name = intern!(py, "_tell_error");
+        slf.get().in_context(py, || slf.call_method1(name, (error.value(py),)).map(drop))
     }
 
     /// Send what a callback has written, now that it is over.
@@ -229,7 +239,7 @@ impl DatagramCore {
             is_last
         });
         if is_last {
-            slf.call_method1(intern!(py, "_call_connection_lost"), (py.None(),))?;
+            core.in_context(py, || slf.call_method1(intern!(py, "_call_connection_lost"), (py.None(),)))?;
         }
         Ok(())
     }
@@ -249,7 +259,9 @@ impl DatagramCore {
             }
         });
         match name {
-            Some(name) => slf.call_method1(intern!(py, "_control_flow"), (name,)).map(drop),
+            Some(name) => {
+                slf.get().in_context(py, || slf.call_method1(intern!(py, "_control_flow"), (name,)).map(drop))
+            }
             None => Ok(()),
         }
     }
@@ -387,7 +399,7 @@ impl DatagramCore {
         core.unwatch(py, Side::Read);
         core.unwatch(py, Side::Write);
         let call = slf.getattr(intern!(py, "_call_connection_lost"))?;
-        core.owner.call_method1(py, intern!(py, "call_soon"), (call, error)).map(drop)
+        LoopCore::call_in(core.owner.bind(py), (call, error), core.context(py))
     }
 
     /// Begin to receive, once `connection_made` has been called.
@@ -429,6 +441,12 @@ impl DatagramCore {
         drop(old);
     }
 
+    /// What all of the protocol's methods run in.
+    #[getter]
+    fn _context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.context(py)
+    }
+
     #[getter]
     fn _loop(&self, py: Python<'_>) -> Py<LoopCore> {
         self.owner.clone_ref(py)
@@ -454,7 +472,7 @@ impl DatagramCore {
             agenda.poller.clone().map(|poller| agenda.watches.forget(&poller, self.fd))
         });
         drop(old);
-        let old = self.with(py, |state| (state.protocol.take(), state.context.take()));
+        let old = self.with(py, |state| (state.protocol.take(), state.scene.context.take()));
         drop(old);
     }
 
@@ -462,13 +480,13 @@ impl DatagramCore {
         visit.call(&self.owner)?;
         let seen = self.state.peek(|state| {
             visit.call(&state.protocol)?;
-            visit.call(&state.context)
+            visit.call(&state.scene.context)
         });
         seen.unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        let old = self.with(py, |state| (state.protocol.take(), state.context.take()));
+        let old = self.with(py, |state| (state.protocol.take(), state.scene.context.take()));
         drop(old);
     }
 }

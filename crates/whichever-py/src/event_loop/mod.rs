@@ -11,6 +11,7 @@ mod datagram;
 mod errors;
 mod handle;
 mod receive;
+mod scene;
 mod socks;
 mod stream;
 mod turn;

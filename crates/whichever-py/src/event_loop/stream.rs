@@ -21,6 +21,7 @@ use super::call::copy_context;
 use super::core::{Gathered, LoopCore, Waiter};
 use super::errors::os_error;
 use super::receive::Room;
+use super::scene::{Scene, within_scene};
 
 /// More than this does not wait for the end of a callback.
 const MUCH: usize = 64 * 1024;
@@ -48,7 +49,7 @@ pub(super) struct State {
     /// Whether the protocol gives us its own buffers.
     pub(super) is_buffered: bool,
     /// What the protocol's methods run in.
-    pub(super) context: Option<Py<PyAny>>,
+    pub(super) scene: Scene,
     queue: VecDeque<Chunk>,
     queued_bytes: usize,
     high: usize,
@@ -96,7 +97,7 @@ impl State {
         Self {
             protocol: Some(protocol),
             is_buffered: false,
-            context: Some(context),
+            scene: Scene::new(context),
             queue: VecDeque::new(),
             queued_bytes: 0,
             high: HIGH,
@@ -182,6 +183,15 @@ impl StreamCore {
         self.state.with(py, work)
     }
 
+    /// Do what may call the protocol.
+    pub(super) fn in_context<R>(&self, py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+        within_scene(py, &self.state, |state| &mut state.scene, work)
+    }
+
+    fn context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.with(py, |state| state.scene.context.as_ref().map(|own| own.clone_ref(py)))
+    }
+
     /// Send what a callback has written, now that it is over.
     pub(super) fn callback_ended(slf: &Bound<'_, Self>) -> PyResult<()> {
         let is_waiting = slf.get().with(slf.py(), |state| {
@@ -245,7 +255,7 @@ impl StreamCore {
             slf.call_method1(intern!(py, "_now_empty"), (waiter,))?;
         }
         if is_last {
-            slf.call_method1(intern!(py, "_call_connection_lost"), (py.None(),))?;
+            core.in_context(py, || slf.call_method1(intern!(py, "_call_connection_lost"), (py.None(),)))?;
         } else if ends {
             slf.call_method0(intern!(py, "_shut_down_writing"))?;
         }
@@ -267,7 +277,9 @@ impl StreamCore {
             }
         });
         match name {
-            Some(name) => slf.call_method1(intern!(py, "_control_flow"), (name,)).map(drop),
+            Some(name) => {
+                slf.get().in_context(py, || slf.call_method1(intern!(py, "_control_flow"), (name,)).map(drop))
+            }
             None => Ok(()),
         }
     }
@@ -498,7 +510,7 @@ impl StreamCore {
     fn lose(slf: &Bound<'_, Self>, error: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let call = slf.getattr(intern!(py, "_call_connection_lost"))?;
-        slf.get().owner.call_method1(py, intern!(py, "call_soon"), (call, error)).map(drop)
+        LoopCore::call_in(slf.get().owner.bind(py), (call, error), slf.get().context(py))
     }
 
     /// Begin to read, once `connection_made` has been called.
@@ -584,6 +596,12 @@ impl StreamCore {
         drop(old);
     }
 
+    /// What all of the protocol's methods run in.
+    #[getter]
+    fn _context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.context(py)
+    }
+
     #[getter]
     fn _loop(&self, py: Python<'_>) -> Py<LoopCore> {
         self.owner.clone_ref(py)
@@ -609,7 +627,7 @@ impl StreamCore {
             agenda.poller.clone().map(|poller| agenda.watches.forget(&poller, self.fd))
         });
         drop(old);
-        let old = self.with(py, |state| (state.protocol.take(), state.context.take()));
+        let old = self.with(py, |state| (state.protocol.take(), state.scene.context.take()));
         drop(old);
     }
 
@@ -617,15 +635,15 @@ impl StreamCore {
         visit.call(&self.owner)?;
         let seen = self.state.peek(|state| {
             visit.call(&state.protocol)?;
-            visit.call(&state.context)?;
+            visit.call(&state.scene.context)?;
             visit.call(&state.empty_waiter)
         });
         seen.unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        let old =
-            self.with(py, |state| (state.protocol.take(), state.context.take(), state.empty_waiter.take()));
+        let old = self
+            .with(py, |state| (state.protocol.take(), state.scene.context.take(), state.empty_waiter.take()));
         drop(old);
     }
 }
