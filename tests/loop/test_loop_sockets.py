@@ -78,6 +78,52 @@ class TestSockets:
 
         run(main())
 
+    def test_a_socket_that_a_task_waits_for_is_closed_when_it_has_stopped_waiting(self, kind, loop, run):
+        if kind == "asyncio":
+            pytest.skip("on asyncio's loop the task waits for ever, or for another connection's bytes")
+
+        async def main():
+            left, right = socket.socketpair()
+            left.setblocking(False)
+            reading = asyncio.ensure_future(loop.sock_recv(left, 10))
+            await asyncio.sleep(0)
+            left.close()
+            number = left.fileno()
+            assert number != -1
+            with socket.socket() as other:
+                assert other.fileno() != number
+            right.send(b"late")
+            assert await reading == b"late"
+            assert left.fileno() == -1
+            right.close()
+
+        run(main())
+
+    def test_closing_the_loop_closes_sockets_that_tasks_waited_for(self, kind, new_loop):
+        if kind == "asyncio":
+            pytest.skip("asyncio's loop does not know them")
+
+        async def wait(sock):
+            await asyncio.get_running_loop().sock_recv(sock, 10)
+
+        async def main():
+            task = asyncio.ensure_future(wait(left))
+            await asyncio.sleep(0)
+            return task
+
+        left, right = socket.socketpair()
+        left.setblocking(False)
+        loop = new_loop()
+        task = loop.run_until_complete(main())
+        left.close()
+        assert left.fileno() != -1
+        loop.close()
+        assert left.fileno() == -1
+        right.close()
+        task._log_destroy_pending = False
+        with pytest.raises(asyncio.CancelledError):
+            task.get_coro().throw(asyncio.CancelledError)
+
     def test_connecting_and_accepting(self, loop, run):
         async def main():
             with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from whichever import _core
 from whichever.loop._datagram import DatagramTransport
 from whichever.loop._handles import describe_call
+from whichever.loop._lent import LentSockets
 from whichever.loop._selector import WatchedDescriptors
 from whichever.loop._stream import StreamTransport
 
@@ -40,6 +41,7 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
 
     def __init__(self, *, without_epoll: bool = False) -> None:
         del without_epoll  # The core's.
+        self._lent = LentSockets()
         super().__init__(WatchedDescriptors(self))
 
     def close(self) -> None:
@@ -48,6 +50,7 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         super().close()
         if not was_closed:
             self._close_core()
+            self._lent.give_all_back()
 
     def _make_socket_transport(
         self,
@@ -127,11 +130,22 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
 
     async def _sock_result(self, sock: socket.socket, future: asyncio.Future[Any]) -> Any:
         """Wait for what a socket brings; nobody waits for it any more if the task is cancelled."""
+        self._lent.lend(sock)
         try:
             return await future
         except asyncio.CancelledError:
             self._sock_forget(sock, future)
             raise
+        finally:
+            self._lent.give_back(sock)
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect a socket that does not block."""
+        self._lent.lend(sock)
+        try:
+            await super().sock_connect(sock, address)
+        finally:
+            self._lent.give_back(sock)
 
     async def _sendfile_native(
         self, transp: StreamTransport, file: Any, offset: int, count: int | None
