@@ -11,7 +11,6 @@ import socket
 import sys
 from asyncio import base_events, format_helpers
 from asyncio.base_events import _check_ssl_socket, _format_handle  # type: ignore[attr-defined]
-from asyncio.sslproto import SSLProtocol  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from whichever import _core
@@ -20,6 +19,7 @@ from whichever.loop._handles import describe_call
 from whichever.loop._lent import LentSockets
 from whichever.loop._selector import WatchedDescriptors
 from whichever.loop._stream import StreamTransport
+from whichever.loop._tls import TlsProtocol
 
 if TYPE_CHECKING:
     import ssl
@@ -80,8 +80,10 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         **timeouts: float | None,
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
-        tls: Any = SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
-        StreamTransport(self, rawsock, tls, extra=extra, server=server, context=context)
+        tls: Any = TlsProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
+        transport = StreamTransport(self, rawsock, tls, extra=extra, server=server, context=context)
+        # It has a buffer, too, but bytes of their size are less work.
+        transport._set_protocol(tls, False)
         return tls._app_transport  # type: ignore[no-any-return]
 
     def _make_datagram_transport(
