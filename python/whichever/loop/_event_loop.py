@@ -11,7 +11,7 @@ import socket
 import sys
 from asyncio import base_events, format_helpers
 from asyncio.base_events import _check_ssl_socket, _format_handle  # type: ignore[attr-defined]
-from asyncio.sslproto import SSLProtocol  # type: ignore[attr-defined]
+from asyncio.sslproto import SSLProtocol
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from whichever import _core
@@ -57,7 +57,7 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         self._ensure_fd_no_transport(sock)
         return StreamTransport(self, sock, protocol, waiter, extra, server, context=context)
 
-    def _make_ssl_transport(
+    def _make_ssl_transport(  # noqa: PLR0913  # asyncio's signature
         self,
         rawsock: socket.socket,
         protocol: asyncio.BaseProtocol,
@@ -72,7 +72,8 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         **timeouts: float | None,
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
-        tls: Any = SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
+        make: Any = SSLProtocol
+        tls = make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         StreamTransport(self, rawsock, tls, extra=extra, server=server, context=context)
         return tls._app_transport  # type: ignore[no-any-return]
 
@@ -106,13 +107,20 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         if not is_done:
             await self._sock_result(sock, result)
 
-    async def _sock_result(self, sock: socket.socket, future: asyncio.Future[Any]) -> Any:
-        """Wait for what a socket brings; nobody waits for it any more if the task is cancelled."""
+    async def _sock_result(self, sock: Any, future: asyncio.Future[Any]) -> Any:
+        """Wait for what a socket brings; nobody waits for it any more if the task is cancelled.
+
+        A socket that is closed meanwhile stays open until then, as one does that a file of `makefile` still
+        uses: its number must not be given to another while the kernel watches it for us.
+        """
+        sock._io_refs += 1
         try:
             return await future
         except asyncio.CancelledError:
             self._sock_forget(sock, future)
             raise
+        finally:
+            sock._decref_socketios()
 
     async def _sendfile_native(
         self, transp: StreamTransport, file: Any, offset: int, count: int | None
@@ -122,11 +130,11 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         resumes = transp.is_reading()
         transp.pause_reading()
         await transp._make_empty_waiter()
-        self._share_stream(fd, True)
+        self._share_stream(fd, shared=True)
         try:
             return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)  # type: ignore[arg-type]
         finally:
-            self._share_stream(fd, False)
+            self._share_stream(fd, shared=False)
             transp._reset_empty_waiter()
             if resumes:
                 transp.resume_reading()

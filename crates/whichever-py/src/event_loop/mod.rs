@@ -7,6 +7,7 @@ mod brief;
 mod call;
 mod core;
 mod errors;
+mod flow;
 mod handle;
 mod receive;
 mod socks;
