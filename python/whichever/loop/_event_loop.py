@@ -65,7 +65,7 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         self._ensure_fd_no_transport(sock)
         return StreamTransport(self, sock, protocol, waiter, extra, server, context=context)
 
-    def _make_ssl_transport(
+    def _make_ssl_transport(  # noqa: PLR0913  # asyncio's signature
         self,
         rawsock: socket.socket,
         protocol: asyncio.BaseProtocol,
@@ -80,10 +80,11 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         **timeouts: float | None,
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
-        tls: Any = TlsProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
+        make: Any = TlsProtocol
+        tls = make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         transport = StreamTransport(self, rawsock, tls, extra=extra, server=server, context=context)
         # It has a buffer, too, but bytes of their size are less work.
-        transport._set_protocol(tls, False)
+        transport._set_protocol(tls, buffered=False)
         return tls._app_transport  # type: ignore[no-any-return]
 
     def _make_datagram_transport(
@@ -157,11 +158,11 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         resumes = transp.is_reading()
         transp.pause_reading()
         await transp._make_empty_waiter()
-        self._share_stream(fd, True)
+        self._share_stream(fd, shared=True)
         try:
             return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)  # type: ignore[arg-type]
         finally:
-            self._share_stream(fd, False)
+            self._share_stream(fd, shared=False)
             transp._reset_empty_waiter()
             if resumes:
                 transp.resume_reading()

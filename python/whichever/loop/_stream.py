@@ -40,7 +40,7 @@ class StreamTransport(_core.StreamCore):
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # asyncio's signature
         self,
         loop: EventLoop,
         sock: socket.socket,
@@ -48,25 +48,26 @@ class StreamTransport(_core.StreamCore):
         waiter: asyncio.Future[None] | None = None,
         extra: dict[str, Any] | None = None,
         server: Any = None,
-        context: Any = None,
+        context: Any = None,  # The core's.
     ) -> None:
         self._sock: socket.socket | None = sock
         self._server = server
         self._extra = _extra(sock, extra or {})
-        if _is_buffered(protocol):
-            self._set_protocol(protocol, True)
+        if _has_buffer(protocol):
+            self._set_protocol(protocol, buffered=True)
         if server is not None:
             server._attach(*self._as_known_to_server())
         if sock.family != socket.AF_UNIX and sock.proto in {0, socket.IPPROTO_TCP}:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        loop.call_soon(protocol.connection_made, self, context=self._context)  # type: ignore[arg-type]
+        context = self._context
+        loop.call_soon(protocol.connection_made, self, context=context)  # type: ignore[arg-type]
         # Reading begins when connection_made has been called, and only then is anybody told.
         loop.call_soon(self._begin, context=context)
         if waiter is not None:
             loop.call_soon(_tell, waiter, context=context)
 
     @property  # type: ignore[misc]
-    def __class__(self) -> type[asyncio.Transport]:
+    def __class__(self) -> type[asyncio.Transport]:  # type: ignore[override]
         return _Face
 
     def __repr__(self) -> str:
@@ -97,7 +98,7 @@ class StreamTransport(_core.StreamCore):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Let another protocol have what arrives."""
-        self._set_protocol(protocol, _is_buffered(protocol))
+        self._set_protocol(protocol, buffered=_has_buffer(protocol))
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Say what is known of the connection: `socket`, `sockname`, `peername`."""
@@ -204,11 +205,11 @@ class StreamTransport(_core.StreamCore):
             waiter.set_result(None)
 
 
-def _is_buffered(protocol: asyncio.BaseProtocol) -> bool:
-    """Whether a protocol gives its own buffers; its methods tell, where its class does not."""
-    if isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol):
-        return isinstance(protocol, asyncio.BufferedProtocol)
-    return hasattr(protocol, "get_buffer")
+def _has_buffer(protocol: asyncio.BaseProtocol) -> bool:
+    """Whether a protocol wants its own buffers filled."""
+    if isinstance(protocol, asyncio.BufferedProtocol):
+        return True
+    return hasattr(protocol, "get_buffer") and not isinstance(protocol, asyncio.Protocol)
 
 
 def _tell(waiter: asyncio.Future[None]) -> None:

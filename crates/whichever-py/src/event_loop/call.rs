@@ -57,6 +57,11 @@ pub(super) fn within<R>(
     if unsafe { raw::PyContext_Enter(context.as_ptr()) } < 0 {
         return Err(PyErr::fetch(py));
     }
+    leave_after(py, context, work)
+}
+
+/// Do `work` in the context that has just been entered, and leave it.
+fn leave_after<R>(py: Python<'_>, context: &Py<PyAny>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
     // A panic in `work` ends up as an exception further up, after which the thread goes on: it must not keep the context.
     let left = Leave(context);
     let done = work();
@@ -67,6 +72,20 @@ pub(super) fn within<R>(
         return done.and(Err(error));
     }
     done
+}
+
+/// Do `work` in a context, or here if it is entered already: which it is by whoever runs us, mostly.
+pub(super) fn within_or_here<R>(
+    py: Python<'_>,
+    context: &Py<PyAny>,
+    work: impl FnOnce() -> PyResult<R>,
+) -> PyResult<R> {
+    // SAFETY: the thread is attached; an object that is no context is refused with an exception.
+    if unsafe { raw::PyContext_Enter(context.as_ptr()) } < 0 {
+        drop(PyErr::fetch(py));
+        return work();
+    }
+    leave_after(py, context, work)
 }
 
 struct Leave<'a>(&'a Py<PyAny>);

@@ -18,11 +18,11 @@ use whichever_sys::{Address, Datagrams, IP_DATAGRAM, MOST_DATAGRAMS, send_datagr
 
 use super::address::{Family, as_python, parse};
 use super::brief::Brief;
-use super::call::{call_method_with_two, copy_context};
+use super::call::{call_method_with_two, copy_context, within_or_here};
 use super::core::{Gathered, LoopCore, Waiter};
 use super::errors::os_error;
-use super::scene::{Scene, within_scene};
-use super::stream::{HIGH, LOW, exact_bytes};
+use super::flow::exact_bytes;
+use super::stream::{HIGH, LOW};
 use super::turn::is_exit;
 
 /// Room for one datagram that does not go over IP, as in asyncio.
@@ -45,7 +45,7 @@ struct Outgoing {
 struct State {
     protocol: Option<Py<PyAny>>,
     /// What the protocol's methods run in.
-    scene: Scene,
+    context: Option<Py<PyAny>>,
     queue: VecDeque<Outgoing>,
     queued_bytes: usize,
     high: usize,
@@ -76,7 +76,7 @@ impl State {
     fn new(protocol: Py<PyAny>, context: Py<PyAny>) -> Self {
         Self {
             protocol: Some(protocol),
-            scene: Scene::new(context),
+            context: Some(context),
             queue: VecDeque::new(),
             queued_bytes: 0,
             high: HIGH,
@@ -126,11 +126,14 @@ impl DatagramCore {
 
     /// Do what may call the protocol.
     fn in_context<R>(&self, py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
-        within_scene(py, &self.state, |state| &mut state.scene, work)
+        match self.context(py) {
+            Some(context) => within_or_here(py, &context, work),
+            None => work(),
+        }
     }
 
     fn context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.with(py, |state| state.scene.context.as_ref().map(|own| own.clone_ref(py)))
+        self.with(py, |state| state.context.as_ref().map(|own| own.clone_ref(py)))
     }
 
     /// Something has arrived.
@@ -472,7 +475,7 @@ impl DatagramCore {
             agenda.poller.clone().map(|poller| agenda.watches.forget(&poller, self.fd))
         });
         drop(old);
-        let old = self.with(py, |state| (state.protocol.take(), state.scene.context.take()));
+        let old = self.with(py, |state| (state.protocol.take(), state.context.take()));
         drop(old);
     }
 
@@ -480,13 +483,13 @@ impl DatagramCore {
         visit.call(&self.owner)?;
         let seen = self.state.peek(|state| {
             visit.call(&state.protocol)?;
-            visit.call(&state.scene.context)
+            visit.call(&state.context)
         });
         seen.unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        let old = self.with(py, |state| (state.protocol.take(), state.scene.context.take()));
+        let old = self.with(py, |state| (state.protocol.take(), state.context.take()));
         drop(old);
     }
 }

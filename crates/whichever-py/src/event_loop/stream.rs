@@ -1,45 +1,33 @@
-//! A connected stream socket as a transport: bytes in and out, and the flow of both.
+//! A connected stream socket as a transport: its state, and what Python sees of it.
 //!
-//! What a callback writes is gathered and leaves in one system call when the callback is over: a header and a body are one
-//! packet. Whoever looks at the size of what waits, closes, or writes much, makes it leave at once, so that nobody can tell
-//! the difference but the kernel. Rare things, and what asyncio decides about errors, are Python's
-//! (`whichever/loop/_stream.py`).
+//! How bytes go out is told in `flow`, how they come in in `receive`. Rare things, and what asyncio decides about errors, are
+//! Python's (`whichever/loop/_stream.py`).
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSlice};
 use std::os::fd::RawFd;
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit, intern};
 use whichever_reactor::Side;
-use whichever_sys::{MOST_PARTS, send, send_parts};
 
 use super::brief::Brief;
-use super::call::copy_context;
-use super::core::{Gathered, LoopCore, Waiter};
+use super::call::{copy_context, within_or_here};
+use super::core::{LoopCore, Waiter};
 use super::errors::os_error;
+use super::flow::{is_bytes_like, not_bytes};
 use super::receive::Room;
-use super::scene::{Scene, within_scene};
-
-/// More than this does not wait for the end of a callback.
-const MUCH: usize = 64 * 1024;
-
-/// What one system call takes at most, so that its list fits on the stack.
-const PARTS: usize = 64;
-const _: () = assert!(PARTS <= MOST_PARTS);
 
 /// asyncio's limits before a protocol is asked to pause.
 pub(super) const HIGH: usize = 64 * 1024;
 pub(super) const LOW: usize = 16 * 1024;
 
 /// Bytes that wait to be sent.
-struct Chunk {
+pub(super) struct Chunk {
     /// Exactly bytes, so that dropping them runs no Python code.
-    bytes: Py<PyBytes>,
+    pub(super) bytes: Py<PyBytes>,
     /// How many of them have been sent.
-    sent: usize,
+    pub(super) sent: usize,
 }
 
 /// What a transport is about.
@@ -49,28 +37,28 @@ pub(super) struct State {
     /// Whether the protocol gives us its own buffers.
     pub(super) is_buffered: bool,
     /// What the protocol's methods run in.
-    pub(super) scene: Scene,
-    queue: VecDeque<Chunk>,
-    queued_bytes: usize,
-    high: usize,
-    low: usize,
+    pub(super) context: Option<Py<PyAny>>,
+    pub(super) queue: VecDeque<Chunk>,
+    pub(super) queued_bytes: usize,
+    pub(super) high: usize,
+    pub(super) low: usize,
     /// How much the next read makes room for.
     pub(super) room: Room,
     /// Whether `connection_made` has been called, so that reading may begin.
-    has_begun: bool,
-    is_closing: bool,
+    pub(super) has_begun: bool,
+    pub(super) is_closing: bool,
     /// Whether the program has paused reading.
-    is_paused: bool,
+    pub(super) is_paused: bool,
     /// Whether the protocol has been asked to pause writing.
-    is_full: bool,
+    pub(super) is_full: bool,
     /// Whether no more will be written.
-    is_ended: bool,
+    pub(super) is_ended: bool,
     /// Whether the loop will flush it when the callback is over.
-    is_gathering: bool,
+    pub(super) is_gathering: bool,
     /// Whether it waits for the kernel to take more.
-    is_stuck: bool,
+    pub(super) is_stuck: bool,
     /// Set when `connection_lost` has been scheduled, and counted up by each write after that.
-    lost: u32,
+    pub(super) lost: u32,
     /// Who waits for the queue to be empty, with writing forbidden: sendfile.
     pub(super) empty_waiter: Option<Py<PyAny>>,
 }
@@ -83,21 +71,12 @@ pub(crate) struct StreamCore {
     pub(super) state: Brief<State>,
 }
 
-/// What came of an attempt to send all that waits.
-enum Flushed {
-    /// Nothing waits any more.
-    All,
-    /// The kernel takes no more now.
-    Stuck,
-    Failed(std::io::Error),
-}
-
 impl State {
     fn new(protocol: Py<PyAny>, context: Py<PyAny>) -> Self {
         Self {
             protocol: Some(protocol),
             is_buffered: false,
-            scene: Scene::new(context),
+            context: Some(context),
             queue: VecDeque::new(),
             queued_bytes: 0,
             high: HIGH,
@@ -119,180 +98,11 @@ impl State {
     pub(super) fn is_reading(&self) -> bool {
         !self.is_closing && !self.is_paused
     }
-
-    fn push(&mut self, bytes: Py<PyBytes>, length: usize) {
-        self.queued_bytes += length;
-        self.queue.push_back(Chunk { bytes, sent: 0 });
-    }
-
-    /// Send as much as the kernel takes.
-    fn flush(&mut self, py: Python<'_>, fd: RawFd) -> Flushed {
-        while !self.queue.is_empty() {
-            match self.send_some(py, fd) {
-                Ok(count) => self.shorten(py, count),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Flushed::Stuck,
-                Err(error) => return Flushed::Failed(error),
-            }
-        }
-        Flushed::All
-    }
-
-    fn send_some(&self, py: Python<'_>, fd: RawFd) -> std::io::Result<usize> {
-        let rest = |chunk: &Chunk| {
-            let bytes: &[u8] = chunk.bytes.bind(py).as_bytes();
-            // The bytes live as long as the queue, which is not touched until the call is over.
-            std::ptr::from_ref(&bytes[chunk.sent..])
-        };
-        if let [chunk] = self.queue.as_slices().0
-            && self.queue.len() == 1
-        {
-            // SAFETY: the slice belongs to a chunk that we hold.
-            return send(fd, unsafe { &*rest(chunk) });
-        }
-        let mut parts = [IoSlice::new(&[]); PARTS];
-        let count = self.queue.len().min(PARTS);
-        for (part, chunk) in parts.iter_mut().zip(&self.queue) {
-            // SAFETY: the slice belongs to a chunk that we hold.
-            *part = IoSlice::new(unsafe { &*rest(chunk) });
-        }
-        send_parts(fd, &parts[..count])
-    }
-
-    /// Take out what has been sent.
-    fn shorten(&mut self, py: Python<'_>, mut count: usize) {
-        self.queued_bytes -= count;
-        while let Some(chunk) = self.queue.front_mut() {
-            let left = chunk.bytes.bind(py).as_bytes().len() - chunk.sent;
-            if left > count {
-                chunk.sent += count;
-                return;
-            }
-            count -= left;
-            self.queue.pop_front();
-        }
-        // A burst must not cost an idle connection its memory for ever.
-        if self.queue.capacity() > PARTS {
-            self.queue = VecDeque::new();
-        }
-    }
 }
 
 impl StreamCore {
     pub(super) fn with<R>(&self, py: Python<'_>, work: impl FnOnce(&mut State) -> R) -> R {
         self.state.with(py, work)
-    }
-
-    /// Do what may call the protocol.
-    pub(super) fn in_context<R>(&self, py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
-        within_scene(py, &self.state, |state| &mut state.scene, work)
-    }
-
-    fn context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.with(py, |state| state.scene.context.as_ref().map(|own| own.clone_ref(py)))
-    }
-
-    /// Send what a callback has written, now that it is over.
-    pub(super) fn callback_ended(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let is_waiting = slf.get().with(slf.py(), |state| {
-            state.is_gathering = false;
-            !state.is_stuck && state.lost == 0
-        });
-        if is_waiting { Self::flush(slf) } else { Ok(()) }
-    }
-
-    /// The kernel takes more.
-    pub(super) fn writable(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let is_waiting = slf.get().with(slf.py(), |state| state.lost == 0 && !state.queue.is_empty());
-        if is_waiting { Self::flush(slf) } else { Ok(()) }
-    }
-
-    /// Send what waits, and see to what follows from it.
-    fn flush(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let py = slf.py();
-        let core = slf.get();
-        match core.with(py, |state| state.flush(py, core.fd)) {
-            Flushed::All => Self::has_flushed(slf),
-            Flushed::Stuck => {
-                if !core.with(py, |state| std::mem::replace(&mut state.is_stuck, true)) {
-                    core.watch(slf, Side::Write)?;
-                }
-                Self::after_progress(slf)
-            }
-            Flushed::Failed(error) => {
-                core.drop_queue(py);
-                let error = os_error(py, &error).into_value(py);
-                let waiter = core.with(py, |state| state.empty_waiter.as_ref().map(|own| own.clone_ref(py)));
-                let message = "Fatal write error on socket transport";
-                slf.call_method1(intern!(py, "_fatal_error"), (&error, message))?;
-                if let Some(waiter) = waiter {
-                    waiter.call_method1(py, intern!(py, "set_exception"), (error,))?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Nothing waits any more.
-    fn has_flushed(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let py = slf.py();
-        let core = slf.get();
-        if core.with(py, |state| std::mem::take(&mut state.is_stuck)) {
-            core.unwatch(py, Side::Write);
-        }
-        Self::after_progress(slf)?;
-        // A protocol that may write again may have done so.
-        let (waiter, is_last, ends) = core.with(py, |state| {
-            let is_empty = state.queue.is_empty();
-            let waiter = state.empty_waiter.as_ref().filter(|_| is_empty).map(|own| own.clone_ref(py));
-            let is_last = is_empty && state.is_closing && state.lost == 0;
-            if is_last {
-                state.lost = 1;
-            }
-            (waiter, is_last, is_empty && state.is_ended && !state.is_closing)
-        });
-        if let Some(waiter) = waiter {
-            slf.call_method1(intern!(py, "_now_empty"), (waiter,))?;
-        }
-        if is_last {
-            core.in_context(py, || slf.call_method1(intern!(py, "_call_connection_lost"), (py.None(),)))?;
-        } else if ends {
-            slf.call_method0(intern!(py, "_shut_down_writing"))?;
-        }
-        Ok(())
-    }
-
-    /// Ask the protocol to pause or to go on, as what waits has grown or shrunk.
-    fn after_progress(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let py = slf.py();
-        let name = slf.get().with(py, |state| {
-            if !state.is_full && state.queued_bytes > state.high {
-                state.is_full = true;
-                Some(intern!(py, "pause_writing"))
-            } else if state.is_full && state.queued_bytes <= state.low {
-                state.is_full = false;
-                Some(intern!(py, "resume_writing"))
-            } else {
-                None
-            }
-        });
-        match name {
-            Some(name) => {
-                slf.get().in_context(py, || slf.call_method1(intern!(py, "_control_flow"), (name,)).map(drop))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn drop_queue(&self, py: Python<'_>) {
-        let (queue, was_stuck) = self.with(py, |state| {
-            state.queued_bytes = 0;
-            (std::mem::take(&mut state.queue), std::mem::take(&mut state.is_stuck))
-        });
-        drop(queue);
-        if was_stuck {
-            self.unwatch(py, Side::Write);
-        }
     }
 
     pub(super) fn watch(&self, slf: &Bound<'_, Self>, side: Side) -> PyResult<()> {
@@ -320,77 +130,15 @@ impl StreamCore {
         drop(waiter);
     }
 
-    /// Take what is to be sent; says whether it has to leave now.
-    fn accept(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<bool> {
+    /// Do something in the transport's context, which may be the one that runs.
+    pub(super) fn in_context(slf: &Bound<'_, Self>, work: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
         let py = slf.py();
-        let core = slf.get();
-        let bytes = exact_bytes(data)?;
-        let length = bytes.as_bytes().len();
-        if length == 0 {
-            return Ok(false);
+        let context = slf.get().with(py, |state| state.context.as_ref().map(|own| own.clone_ref(py)));
+        match context {
+            Some(context) => within_or_here(py, &context, work),
+            None => work(),
         }
-        let bytes = bytes.unbind();
-        let loop_core = core.owner.get();
-        let may_gather = loop_core.is_in_callback();
-        let (begins, leaves) = core.with(py, |state| {
-            state.push(bytes, length);
-            if state.is_stuck {
-                return (false, false);
-            }
-            let leaves = !may_gather || state.queued_bytes > MUCH.min(state.high);
-            let begins = !leaves && !std::mem::replace(&mut state.is_gathering, true);
-            (begins, leaves)
-        });
-        if begins {
-            loop_core.flush_later(py, Gathered::Stream(slf.clone().unbind()));
-        }
-        if !leaves {
-            Self::after_progress(slf)?;
-        }
-        Ok(leaves)
     }
-
-    /// Refuse to write where writing is over; says whether the peer has gone, so that writing is in vain.
-    fn check_writing(slf: &Bound<'_, Self>) -> PyResult<bool> {
-        let py = slf.py();
-        let (is_ended, is_sending_file, lost) = slf.get().with(py, |state| {
-            let lost = state.lost;
-            state.lost = lost.saturating_add(u32::from(lost > 0));
-            (state.is_ended, state.empty_waiter.is_some(), lost)
-        });
-        if is_ended {
-            return Err(PyRuntimeError::new_err("Cannot call write() after write_eof()"));
-        }
-        if is_sending_file {
-            return Err(PyRuntimeError::new_err("unable to write; sendfile is in progress"));
-        }
-        if lost > 0 {
-            slf.call_method1(intern!(py, "_wrote_in_vain"), (lost,))?;
-        }
-        Ok(lost > 0)
-    }
-}
-
-/// The same bytes in an object that nobody can change and that nothing hangs on.
-pub(super) fn exact_bytes<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-    if let Ok(bytes) = data.cast_exact::<PyBytes>() {
-        return Ok(bytes.clone());
-    }
-    if !is_bytes_like(data) {
-        return Err(not_bytes(data));
-    }
-    Ok(data.py().get_type::<PyBytes>().call1((data,))?.cast_into()?)
-}
-
-fn is_bytes_like(data: &Bound<'_, PyAny>) -> bool {
-    data.is_instance_of::<PyBytes>()
-        || data.is_instance_of::<PyByteArray>()
-        || data.is_instance_of::<PyMemoryView>()
-}
-
-fn not_bytes(data: &Bound<'_, PyAny>) -> PyErr {
-    let name = data.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
-    PyTypeError::new_err(format!("data argument must be a bytes-like object, not '{name}'"))
 }
 
 #[pymethods]
@@ -510,7 +258,11 @@ impl StreamCore {
     fn lose(slf: &Bound<'_, Self>, error: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let call = slf.getattr(intern!(py, "_call_connection_lost"))?;
-        LoopCore::call_in(slf.get().owner.bind(py), (call, error), slf.get().context(py))
+        let core = slf.get();
+        let context = core.with(py, |state| state.context.as_ref().map(|own| own.clone_ref(py)));
+        let options = PyDict::new(py);
+        options.set_item(intern!(py, "context"), context)?;
+        core.owner.bind(py).call_method(intern!(py, "call_soon"), (call, error), Some(&options)).map(drop)
     }
 
     /// Begin to read, once `connection_made` has been called.
@@ -596,10 +348,14 @@ impl StreamCore {
         drop(old);
     }
 
-    /// What all of the protocol's methods run in.
     #[getter]
     fn _context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.context(py)
+        self.with(py, |state| state.context.as_ref().map(|own| own.clone_ref(py)))
+    }
+
+    #[getter]
+    fn _paused(&self, py: Python<'_>) -> bool {
+        self.with(py, |state| state.is_paused)
     }
 
     #[getter]
@@ -627,7 +383,7 @@ impl StreamCore {
             agenda.poller.clone().map(|poller| agenda.watches.forget(&poller, self.fd))
         });
         drop(old);
-        let old = self.with(py, |state| (state.protocol.take(), state.scene.context.take()));
+        let old = self.with(py, |state| (state.protocol.take(), state.context.take()));
         drop(old);
     }
 
@@ -635,15 +391,15 @@ impl StreamCore {
         visit.call(&self.owner)?;
         let seen = self.state.peek(|state| {
             visit.call(&state.protocol)?;
-            visit.call(&state.scene.context)?;
+            visit.call(&state.context)?;
             visit.call(&state.empty_waiter)
         });
         seen.unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        let old = self
-            .with(py, |state| (state.protocol.take(), state.scene.context.take(), state.empty_waiter.take()));
+        let old =
+            self.with(py, |state| (state.protocol.take(), state.context.take(), state.empty_waiter.take()));
         drop(old);
     }
 }
