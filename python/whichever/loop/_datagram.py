@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from whichever.loop._event_loop import EventLoop
 
 
-class _Looks(transports._FlowControlMixin, asyncio.DatagramTransport):  # type: ignore[misc,name-defined]
+class _Looks(transports._FlowControlMixin, asyncio.DatagramTransport):
     """What `isinstance` takes a transport of datagrams for: asyncio's are all of these."""
 
 
@@ -37,7 +37,7 @@ class DatagramTransport(_core.DatagramCore):
     get_extra_info = StreamTransport.get_extra_info
     set_write_buffer_limits = StreamTransport.set_write_buffer_limits
     _control_flow = StreamTransport._control_flow
-    _fatal_error = StreamTransport._fatal_error
+    _fatal_error: Any = StreamTransport._fatal_error
     _protocol = StreamTransport._protocol
     __repr__ = StreamTransport.__repr__
 
@@ -54,14 +54,14 @@ class DatagramTransport(_core.DatagramCore):
         self._address = address
         self._in_vain = 0
         self._extra = _extra(sock, extra or {})
-        loop.call_soon(protocol.connection_made, self, context=self._context)
+        loop.call_soon(protocol.connection_made, self, context=self._context)  # type: ignore[arg-type]
         # Receiving begins when connection_made has been called, and only then is anybody told.
         loop.call_soon(self._begin)
         if waiter is not None:
             loop.call_soon(_tell, waiter)
 
     @property  # type: ignore[misc]
-    def __class__(self) -> type[asyncio.DatagramTransport]:
+    def __class__(self) -> type[asyncio.DatagramTransport]:  # type: ignore[override]
         return _Looks
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:

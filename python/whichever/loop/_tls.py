@@ -1,19 +1,22 @@
 """TLS on our transports: asyncio's own protocol, with a shorter way for bytes that arrive.
 
-Contexts, handshakes, shutdown and flow are asyncio's, so that every setting of `ssl.SSLContext` holds. What is different:
-asyncio reads 256 KiB from OpenSSL each time, which is memory from the kernel and back to it, and goes on until an
-exception says that there is no more. Here a read asks for no more than can have come, and ends when nothing is left.
+Contexts, handshakes, shutdown and flow are asyncio's, so that every setting of `ssl.SSLContext` holds. But asyncio
+reads 256 KiB from OpenSSL each time, which is memory from the kernel and back to it, and goes on until an exception
+says that there is no more. Here a read asks for no more than can have come, and ends when nothing is left.
 """
 
 from __future__ import annotations
 
 import ssl
 from asyncio import sslproto
+from typing import Any
 
-_States = sslproto.SSLProtocolState  # type: ignore[attr-defined]
+_States = sslproto.SSLProtocolState
+# Its attributes are in no stub.
+_Protocol: Any = sslproto.SSLProtocol
 
 
-class TlsProtocol(sslproto.SSLProtocol):  # type: ignore[name-defined,misc]
+class TlsProtocol(_Protocol):  # type: ignore[misc]
     """What stands between a transport and a program's protocol."""
 
     max_size = 16 * 1024
