@@ -305,7 +305,7 @@ mod elsewhere {
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests {
-    use std::io::{self, Write};
+    use std::io::Write;
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(look(&epoll, 0), [(far.as_raw_fd(), WRITE)]);
         epoll.remove(far.as_raw_fd()).unwrap();
         assert_eq!(look(&epoll, 0), []);
-        assert_eq!(epoll.remove(far.as_raw_fd()).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(epoll.remove(far.as_raw_fd()).unwrap_err().kind(), std::io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 mod cgroup;
 mod clock;
 mod cores;
+#[cfg(target_os = "linux")]
+mod datagrams;
 #[cfg(unix)]
 mod epoll;
 #[cfg(unix)]
@@ -32,6 +34,8 @@ mod usage;
 
 pub use clock::{monotonic_ns, process_cpu_ns, sleep_until, thread_cpu_ns, thread_cpu_ns_of};
 pub use cores::{UsableCores, usable_cores};
+#[cfg(target_os = "linux")]
+pub use datagrams::{Address, Datagrams, IP_DATAGRAM, MOST_DATAGRAMS, send_datagrams};
 #[cfg(unix)]
 pub use epoll::{Epoll, Events, Readiness, Ready, poll_many};
 #[cfg(unix)]

@@ -15,15 +15,21 @@ from asyncio.sslproto import SSLProtocol
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from whichever import _core
+from whichever.loop._datagram import DatagramTransport
 from whichever.loop._handles import describe_call
+from whichever.loop._lent import LentSockets
 from whichever.loop._selector import WatchedDescriptors
 from whichever.loop._stream import StreamTransport
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine
+    from concurrent.futures import Executor
 
 _T = TypeVar("_T")
+_TASKS_MAY_BE_EAGER = sys.version_info >= (3, 12)
+_DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+"""Whose addresses are known natively; the others' datagrams go as in asyncio."""
 
 
 class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
@@ -35,6 +41,7 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
 
     def __init__(self, *, without_epoll: bool = False) -> None:
         del without_epoll  # The core's.
+        self._lent = LentSockets()
         super().__init__(WatchedDescriptors(self))
 
     def close(self) -> None:
@@ -43,6 +50,7 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         super().close()
         if not was_closed:
             self._close_core()
+            self._lent.give_all_back()
 
     def _make_socket_transport(
         self,
@@ -77,6 +85,20 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         StreamTransport(self, rawsock, tls, extra=extra, server=server, context=context)
         return tls._app_transport  # type: ignore[no-any-return]
 
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.DatagramProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> asyncio.DatagramTransport:
+        self._ensure_fd_no_transport(sock)
+        if sock.family not in _DATAGRAM_FAMILIES:
+            base: Any = super()
+            return base._make_datagram_transport(sock, protocol, address, waiter, extra)  # type: ignore[no-any-return]
+        return DatagramTransport(self, sock, protocol, address, waiter, extra)  # type: ignore[return-value]
+
     def _ensure_fd_no_transport(self, fd: Any) -> None:
         """Refuse to watch what a transport watches."""
         if self._belongs_to_stream(fd):
@@ -107,20 +129,24 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         if not is_done:
             await self._sock_result(sock, result)
 
-    async def _sock_result(self, sock: Any, future: asyncio.Future[Any]) -> Any:
-        """Wait for what a socket brings; nobody waits for it any more if the task is cancelled.
-
-        A socket that is closed meanwhile stays open until then, as one does that a file of `makefile` still
-        uses: its number must not be given to another while the kernel watches it for us.
-        """
-        sock._io_refs += 1
+    async def _sock_result(self, sock: socket.socket, future: asyncio.Future[Any]) -> Any:
+        """Wait for what a socket brings; nobody waits for it any more if the task is cancelled."""
+        self._lent.lend(sock)
         try:
             return await future
         except asyncio.CancelledError:
             self._sock_forget(sock, future)
             raise
         finally:
-            sock._decref_socketios()
+            self._lent.give_back(sock)
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect a socket that does not block."""
+        self._lent.lend(sock)
+        try:
+            await super().sock_connect(sock, address)
+        finally:
+            self._lent.give_back(sock)
 
     async def _sendfile_native(
         self, transp: StreamTransport, file: Any, offset: int, count: int | None
@@ -138,6 +164,24 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
             transp._reset_empty_waiter()
             if resumes:
                 transp.resume_reading()
+
+    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        """Make a task of a coroutine; with `eager_start` it runs at once, up to where it first waits."""
+        eager = options.get("eager_start")
+        if eager is None or self.get_task_factory() is not None or not _TASKS_MAY_BE_EAGER:
+            return super().create_task(coro, **options)
+        self._check_closed()
+        return asyncio.Task(coro, loop=self, **options)
+
+    def run_in_executor(  # type: ignore[override]  # takes and gives what asyncio's does
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Any:
+        """Run a function in a thread: one of a `ThreadPool`'s, unless another executor is given or set."""
+        own: Any = self
+        if executor is None and own._default_executor is None and not self.is_closed():
+            own._check_default_executor()
+            own._default_executor = _thread_pool()
+        return super().run_in_executor(executor, func, *args)
 
     def _examine(self, callback: Callable[..., object], method: str) -> Any:
         """Check what debugging checks before a callback is taken; give the stack of whoever hands it in."""
@@ -163,6 +207,14 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         # asyncio's own logger, by the name under which tests replace it.
         logger = base_events.logger  # type: ignore[attr-defined]
         logger.warning("Executing %s took %.3f seconds", _format_handle(handle), seconds)
+
+
+def _thread_pool() -> Executor:
+    """Make the executor of those who set none."""
+    # The one arrow up, and only when somebody wants threads: the pool is the room's above.
+    from whichever.executors import ThreadPool  # noqa: PLC0415
+
+    return ThreadPool(thread_name_prefix="asyncio")
 
 
 def _check_socket(sock: socket.socket, *, debug: bool) -> None:

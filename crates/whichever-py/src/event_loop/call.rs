@@ -74,20 +74,6 @@ fn leave_after<R>(py: Python<'_>, context: &Py<PyAny>, work: impl FnOnce() -> Py
     done
 }
 
-/// Do `work` in a context, or here if it is entered already: which it is by whoever runs us, mostly.
-pub(super) fn within_or_here<R>(
-    py: Python<'_>,
-    context: &Py<PyAny>,
-    work: impl FnOnce() -> PyResult<R>,
-) -> PyResult<R> {
-    // SAFETY: the thread is attached; an object that is no context is refused with an exception.
-    if unsafe { raw::PyContext_Enter(context.as_ptr()) } < 0 {
-        drop(PyErr::fetch(py));
-        return work();
-    }
-    leave_after(py, context, work)
-}
-
 struct Leave<'a>(&'a Py<PyAny>);
 
 impl Drop for Leave<'_> {
@@ -116,6 +102,22 @@ pub(super) fn call_method<'py>(
     let args = [object.as_ptr(), argument.as_ptr()];
     // SAFETY: 1. all are borrowed for the length of the call, by an attached thread.
     //         2. two arguments without keywords, the first of them the object.
+    let result = unsafe {
+        raw::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), args.len(), std::ptr::null_mut())
+    };
+    // SAFETY: it is a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(object.py(), result) }
+}
+
+/// Call a method with two arguments.
+pub(super) fn call_method_with_two<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    arguments: (&Bound<'py, PyAny>, &Bound<'py, PyAny>),
+) -> PyResult<Bound<'py, PyAny>> {
+    let args = [object.as_ptr(), arguments.0.as_ptr(), arguments.1.as_ptr()];
+    // SAFETY: 1. all are borrowed for the length of the call, by an attached thread.
+    //         2. three arguments without keywords, the first of them the object.
     let result = unsafe {
         raw::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), args.len(), std::ptr::null_mut())
     };

@@ -10,9 +10,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit, intern};
 use whichever_reactor::{Doorbell, Inbox, Poller, Side, Timers, Watches, nanoseconds};
-use whichever_sys::{EventFd, monotonic_ns};
+use whichever_sys::{Datagrams, EventFd, monotonic_ns};
 
 use super::brief::Brief;
+use super::datagram::DatagramCore;
 use super::handle::{Call, Handle, TimerHandle};
 use super::socks::SockWait;
 use super::stream::StreamCore;
@@ -27,14 +28,22 @@ pub(super) enum Ready {
     Foreign(Py<PyAny>),
     /// A transport whose socket is ready.
     Stream(Py<StreamCore>, Side),
+    Datagrams(Py<DatagramCore>, Side),
     /// A socket that a task waits for.
     Sock(RawFd, Side),
+}
+
+/// A transport that the callback which runs has written to.
+pub(super) enum Gathered {
+    Stream(Py<StreamCore>),
+    Datagrams(Py<DatagramCore>),
 }
 
 /// Who waits for a descriptor.
 pub(super) enum Waiter {
     Handle(Py<Handle>),
     Stream(Py<StreamCore>),
+    Datagrams(Py<DatagramCore>),
     Sock(Box<SockWait>),
 }
 
@@ -48,7 +57,7 @@ pub(super) struct Agenda {
     /// Who looks which descriptors are ready. None once the loop is closed.
     pub(super) poller: Option<Arc<Poller>>,
     /// Transports that the callback which runs has written to.
-    pub(super) gathering: Vec<Py<StreamCore>>,
+    pub(super) gathering: Vec<Gathered>,
     /// The sockets of transports, which nobody else may watch.
     pub(super) streams: HashSet<RawFd>,
     /// By descriptor, the socket object that tasks waited for last.
@@ -72,6 +81,8 @@ pub(crate) struct LoopCore {
     pub(super) slow_ns: AtomicU64,
     /// Where small messages are received.
     pub(super) buffer: Brief<Vec<u8>>,
+    /// Where datagrams are received, once there has been one.
+    pub(super) datagrams: Brief<Option<Datagrams>>,
     /// Whether a callback runs, after which what it wrote is sent.
     pub(super) is_in_callback: AtomicBool,
 }
@@ -127,8 +138,8 @@ impl LoopCore {
     }
 
     /// Send what a transport has gathered once the callback is over.
-    pub(super) fn flush_later(&self, py: Python<'_>, stream: Py<StreamCore>) {
-        self.agenda.with(py, |agenda| agenda.gathering.push(stream));
+    pub(super) fn flush_later(&self, py: Python<'_>, transport: Gathered) {
+        self.agenda.with(py, |agenda| agenda.gathering.push(transport));
     }
 
     /// A timer was cancelled.
@@ -182,6 +193,18 @@ impl LoopCore {
         }
         push(core, py, Ready::Handle(handle.clone_ref(py)));
         Ok(handle)
+    }
+
+    /// Call with one argument in the next turn, in a context.
+    pub(super) fn call_in(
+        slf: &Bound<'_, Self>,
+        call: (Bound<'_, PyAny>, &Bound<'_, PyAny>),
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let args = PyTuple::new(py, [call.1])?;
+        let context = context.map(|own| own.into_bound(py));
+        Self::soon(slf, (call.0, args, context), "call_soon", Self::push).map(drop)
     }
 
     fn timer(
@@ -240,6 +263,7 @@ impl LoopCore {
             turning: AtomicUsize::new(0),
             slow_ns: AtomicU64::new(100_000_000),
             buffer: Brief::new(Vec::new()),
+            datagrams: Brief::new(None),
             is_in_callback: AtomicBool::new(false),
         })
     }
@@ -456,6 +480,7 @@ impl Agenda {
                 Ready::Handle(handle) | Ready::Lasting(handle) => Handle::visit(handle, visit)?,
                 Ready::Foreign(handle) => visit.call(handle)?,
                 Ready::Stream(stream, _) => visit.call(stream)?,
+                Ready::Datagrams(datagrams, _) => visit.call(datagrams)?,
                 Ready::Sock(..) => {}
             }
         }
@@ -466,11 +491,15 @@ impl Agenda {
             match waiter {
                 Waiter::Handle(handle) => Handle::visit(handle, visit)?,
                 Waiter::Stream(stream) => visit.call(stream)?,
+                Waiter::Datagrams(datagrams) => visit.call(datagrams)?,
                 Waiter::Sock(wait) => wait.visit(visit)?,
             }
         }
-        for stream in &self.gathering {
-            visit.call(stream)?;
+        for transport in &self.gathering {
+            match transport {
+                Gathered::Stream(stream) => visit.call(stream)?,
+                Gathered::Datagrams(datagrams) => visit.call(datagrams)?,
+            }
         }
         Ok(())
     }

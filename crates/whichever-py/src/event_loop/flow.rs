@@ -15,6 +15,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use whichever_reactor::Side;
 use whichever_sys::{MOST_PARTS, send, send_parts};
 
+use super::core::Gathered;
 use super::errors::os_error;
 use super::stream::{Chunk, State, StreamCore};
 
@@ -157,9 +158,7 @@ impl StreamCore {
             slf.call_method1(intern!(py, "_now_empty"), (waiter,))?;
         }
         if is_last {
-            Self::in_context(slf, || {
-                slf.call_method1(intern!(py, "_call_connection_lost"), (py.None(),)).map(drop)
-            })?;
+            core.in_context(py, || slf.call_method1(intern!(py, "_call_connection_lost"), (py.None(),)))?;
         } else if ends {
             slf.call_method0(intern!(py, "_shut_down_writing"))?;
         }
@@ -182,7 +181,7 @@ impl StreamCore {
         });
         match name {
             Some(name) => {
-                Self::in_context(slf, || slf.call_method1(intern!(py, "_control_flow"), (name,)).map(drop))
+                slf.get().in_context(py, || slf.call_method1(intern!(py, "_control_flow"), (name,)).map(drop))
             }
             None => Ok(()),
         }
@@ -221,7 +220,7 @@ impl StreamCore {
             (begins, leaves)
         });
         if begins {
-            loop_core.flush_later(py, slf.clone().unbind());
+            loop_core.flush_later(py, Gathered::Stream(slf.clone().unbind()));
         }
         if !leaves {
             Self::after_progress(slf)?;
@@ -251,7 +250,7 @@ impl StreamCore {
 }
 
 /// The same bytes in an object that nobody can change and that nothing hangs on.
-fn exact_bytes<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+pub(super) fn exact_bytes<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     if let Ok(bytes) = data.cast_exact::<PyBytes>() {
         return Ok(bytes.clone());
     }

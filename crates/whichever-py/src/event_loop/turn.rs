@@ -15,7 +15,8 @@ use pyo3::prelude::*;
 use whichever_reactor::{Glance, Poller, Side};
 use whichever_sys::monotonic_ns;
 
-use super::core::{LoopCore, Ready, Waiter, sweep, this_thread};
+use super::core::{Gathered, LoopCore, Ready, Waiter, sweep, this_thread};
+use super::datagram::DatagramCore;
 use super::handle::Handle;
 use super::stream::StreamCore;
 
@@ -153,6 +154,7 @@ impl LoopCore {
                     Waiter::Handle(handle) if handle.get().is_cancelled(py) => idle = Some(side),
                     Waiter::Handle(handle) => queue.push_back(Ready::Lasting(handle.clone_ref(py))),
                     Waiter::Stream(stream) => queue.push_back(Ready::Stream(stream.clone_ref(py), side)),
+                    Waiter::Datagrams(own) => queue.push_back(Ready::Datagrams(own.clone_ref(py), side)),
                     Waiter::Sock(_) => queue.push_back(Ready::Sock(*fd, side)),
                 });
                 if let Some(side) = idle
@@ -202,6 +204,8 @@ impl LoopCore {
             Ready::Lasting(handle) => self.run_handle(slf, handle.bind(py), true),
             Ready::Stream(stream, Side::Read) => StreamCore::readable(stream.bind(py), self),
             Ready::Stream(stream, Side::Write) => StreamCore::writable(stream.bind(py)),
+            Ready::Datagrams(own, Side::Read) => DatagramCore::readable(own.bind(py), self),
+            Ready::Datagrams(own, Side::Write) => DatagramCore::writable(own.bind(py)),
             Ready::Sock(fd, side) => self.socket_ready(py, fd, side),
             Ready::Foreign(handle) => {
                 let handle = handle.bind(py);
@@ -215,8 +219,11 @@ impl LoopCore {
 
     /// Send what the callback that is over has written.
     fn flush_gathered(&self, py: Python<'_>) -> PyResult<()> {
-        while let Some(stream) = self.agenda.with(py, |agenda| agenda.gathering.pop()) {
-            StreamCore::callback_ended(stream.bind(py))?;
+        while let Some(transport) = self.agenda.with(py, |agenda| agenda.gathering.pop()) {
+            match transport {
+                Gathered::Stream(stream) => StreamCore::callback_ended(stream.bind(py))?,
+                Gathered::Datagrams(datagrams) => DatagramCore::callback_ended(datagrams.bind(py))?,
+            }
         }
         Ok(())
     }

@@ -36,18 +36,32 @@ impl LoopCore {
     }
 
     fn unwatch(&self, py: Python<'_>, fd: RawFd, side: Side) -> PyResult<bool> {
-        let before = self.agenda.with(py, |agenda| {
+        let before = self.unwatch_for(py, fd, side);
+        Self::dismiss(py, before)
+    }
+
+    /// Let a transport wait for its socket.
+    pub(super) fn watch_for(&self, py: Python<'_>, fd: RawFd, side: Side, waiter: Waiter) -> PyResult<()> {
+        let before = self.agenda.with(py, |agenda| match agenda.poller.clone() {
+            Some(poller) => agenda.watches.watch(&poller, fd, side, waiter),
+            None => Ok(None),
+        });
+        before.map(drop).map_err(|error| os_error(py, &error))
+    }
+
+    /// Let nobody wait for a socket; gives who did.
+    pub(super) fn unwatch_for(&self, py: Python<'_>, fd: RawFd, side: Side) -> Option<Waiter> {
+        self.agenda.with(py, |agenda| {
             let poller = agenda.poller.clone()?;
             agenda.watches.unwatch(&poller, fd, side)
-        });
-        Self::dismiss(py, before)
+        })
     }
 
     /// Cancel who waited; says whether somebody did.
     pub(super) fn dismiss(py: Python<'_>, waiter: Option<Waiter>) -> PyResult<bool> {
         match waiter {
             Some(Waiter::Handle(handle)) => Handle::annul(handle.bind(py)).map(|_| true),
-            Some(Waiter::Stream(_) | Waiter::Sock(_)) => Ok(true),
+            Some(Waiter::Stream(_) | Waiter::Datagrams(_) | Waiter::Sock(_)) => Ok(true),
             None => Ok(false),
         }
     }
