@@ -305,7 +305,7 @@ mod elsewhere {
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests {
-    use std::io::{self, Write};
+    use std::io::Write;
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 

@@ -53,14 +53,13 @@ class StreamTransport(_core.StreamCore):
         self._sock: socket.socket | None = sock
         self._server = server
         self._extra = _extra(sock, extra or {})
-        if _has_buffer(protocol):
+        if _is_buffered(protocol):
             self._set_protocol(protocol, buffered=True)
         if server is not None:
             server._attach(*self._as_known_to_server())
         if sock.family != socket.AF_UNIX and sock.proto in {0, socket.IPPROTO_TCP}:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        context = self._context
-        loop.call_soon(protocol.connection_made, self, context=context)  # type: ignore[arg-type]
+        loop.call_soon(protocol.connection_made, self, context=self._context)  # type: ignore[arg-type]
         # Reading begins when connection_made has been called, and only then is anybody told.
         loop.call_soon(self._begin, context=context)
         if waiter is not None:
@@ -98,7 +97,7 @@ class StreamTransport(_core.StreamCore):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Let another protocol have what arrives."""
-        self._set_protocol(protocol, buffered=_has_buffer(protocol))
+        self._set_protocol(protocol, buffered=_is_buffered(protocol))
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Say what is known of the connection: `socket`, `sockname`, `peername`."""
@@ -205,11 +204,11 @@ class StreamTransport(_core.StreamCore):
             waiter.set_result(None)
 
 
-def _has_buffer(protocol: asyncio.BaseProtocol) -> bool:
-    """Whether a protocol wants its own buffers filled."""
-    if isinstance(protocol, asyncio.BufferedProtocol):
-        return True
-    return hasattr(protocol, "get_buffer") and not isinstance(protocol, asyncio.Protocol)
+def _is_buffered(protocol: asyncio.BaseProtocol) -> bool:
+    """Whether a protocol gives its own buffers; its methods tell, where its class does not."""
+    if isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol):
+        return isinstance(protocol, asyncio.BufferedProtocol)
+    return hasattr(protocol, "get_buffer")
 
 
 def _tell(waiter: asyncio.Future[None]) -> None:

@@ -74,20 +74,6 @@ fn leave_after<R>(py: Python<'_>, context: &Py<PyAny>, work: impl FnOnce() -> Py
     done
 }
 
-/// Do `work` in a context, or here if it is entered already: which it is by whoever runs us, mostly.
-pub(super) fn within_or_here<R>(
-    py: Python<'_>,
-    context: &Py<PyAny>,
-    work: impl FnOnce() -> PyResult<R>,
-) -> PyResult<R> {
-    // SAFETY: the thread is attached; an object that is no context is refused with an exception.
-    if unsafe { raw::PyContext_Enter(context.as_ptr()) } < 0 {
-        drop(PyErr::fetch(py));
-        return work();
-    }
-    leave_after(py, context, work)
-}
-
 struct Leave<'a>(&'a Py<PyAny>);
 
 impl Drop for Leave<'_> {

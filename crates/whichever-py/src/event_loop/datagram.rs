@@ -18,10 +18,11 @@ use whichever_sys::{Address, Datagrams, IP_DATAGRAM, MOST_DATAGRAMS, send_datagr
 
 use super::address::{Family, as_python, parse};
 use super::brief::Brief;
-use super::call::{call_method_with_two, copy_context, within_or_here};
+use super::call::{call_method_with_two, copy_context};
 use super::core::{Gathered, LoopCore, Waiter};
 use super::errors::os_error;
 use super::flow::exact_bytes;
+use super::scene::{Scene, within_scene};
 use super::stream::{HIGH, LOW};
 use super::turn::is_exit;
 
@@ -45,7 +46,7 @@ struct Outgoing {
 struct State {
     protocol: Option<Py<PyAny>>,
     /// What the protocol's methods run in.
-    context: Option<Py<PyAny>>,
+    scene: Scene,
     queue: VecDeque<Outgoing>,
     queued_bytes: usize,
     high: usize,
@@ -76,7 +77,7 @@ impl State {
     fn new(protocol: Py<PyAny>, context: Py<PyAny>) -> Self {
         Self {
             protocol: Some(protocol),
-            context: Some(context),
+            scene: Scene::new(context),
             queue: VecDeque::new(),
             queued_bytes: 0,
             high: HIGH,
@@ -126,14 +127,11 @@ impl DatagramCore {
 
     /// Do what may call the protocol.
     fn in_context<R>(&self, py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
-        match self.context(py) {
-            Some(context) => within_or_here(py, &context, work),
-            None => work(),
-        }
+        within_scene(py, &self.state, |state| &mut state.scene, work)
     }
 
     fn context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.with(py, |state| state.context.as_ref().map(|own| own.clone_ref(py)))
+        self.with(py, |state| state.scene.context.as_ref().map(|own| own.clone_ref(py)))
     }
 
     /// Something has arrived.
@@ -475,7 +473,7 @@ impl DatagramCore {
             agenda.poller.clone().map(|poller| agenda.watches.forget(&poller, self.fd))
         });
         drop(old);
-        let old = self.with(py, |state| (state.protocol.take(), state.context.take()));
+        let old = self.with(py, |state| (state.protocol.take(), state.scene.context.take()));
         drop(old);
     }
 
@@ -483,13 +481,13 @@ impl DatagramCore {
         visit.call(&self.owner)?;
         let seen = self.state.peek(|state| {
             visit.call(&state.protocol)?;
-            visit.call(&state.context)
+            visit.call(&state.scene.context)
         });
         seen.unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        let old = self.with(py, |state| (state.protocol.take(), state.context.take()));
+        let old = self.with(py, |state| (state.protocol.take(), state.scene.context.take()));
         drop(old);
     }
 }

@@ -158,9 +158,7 @@ impl StreamCore {
             slf.call_method1(intern!(py, "_now_empty"), (waiter,))?;
         }
         if is_last {
-            Self::in_context(slf, || {
-                slf.call_method1(intern!(py, "_call_connection_lost"), (py.None(),)).map(drop)
-            })?;
+            core.in_context(py, || slf.call_method1(intern!(py, "_call_connection_lost"), (py.None(),)))?;
         } else if ends {
             slf.call_method0(intern!(py, "_shut_down_writing"))?;
         }
@@ -183,7 +181,7 @@ impl StreamCore {
         });
         match name {
             Some(name) => {
-                Self::in_context(slf, || slf.call_method1(intern!(py, "_control_flow"), (name,)).map(drop))
+                slf.get().in_context(py, || slf.call_method1(intern!(py, "_control_flow"), (name,)).map(drop))
             }
             None => Ok(()),
         }

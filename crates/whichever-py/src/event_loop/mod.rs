@@ -12,6 +12,7 @@ mod errors;
 mod flow;
 mod handle;
 mod receive;
+mod scene;
 mod socks;
 mod stream;
 mod turn;

@@ -16,7 +16,7 @@ use pyo3::types::PyBytes;
 use whichever_reactor::Side;
 use whichever_sys::receive;
 
-use super::call::{call_method, resize_bytes, within};
+use super::call::{call_method, resize_bytes};
 use super::core::LoopCore;
 use super::errors::os_error;
 use super::stream::StreamCore;
@@ -66,12 +66,11 @@ impl StreamCore {
             if !state.is_reading() {
                 return None;
             }
-            let protocol = state.protocol.as_ref()?.clone_ref(py);
-            Some((protocol, state.context.as_ref()?.clone_ref(py), state.is_buffered))
+            Some((state.protocol.as_ref()?.clone_ref(py), state.is_buffered))
         });
-        let Some((protocol, context, is_buffered)) = parts else { return Ok(()) };
+        let Some((protocol, is_buffered)) = parts else { return Ok(()) };
         let protocol = protocol.bind(py);
-        within(py, &context, || {
+        slf.get().in_context(py, || {
             if is_buffered { Self::fill(slf, protocol) } else { Self::pass_on(slf, owner, protocol) }
         })
     }

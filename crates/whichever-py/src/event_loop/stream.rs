@@ -12,11 +12,12 @@ use pyo3::{PyTraverseError, PyVisit, intern};
 use whichever_reactor::Side;
 
 use super::brief::Brief;
-use super::call::{copy_context, within_or_here};
+use super::call::copy_context;
 use super::core::{LoopCore, Waiter};
 use super::errors::os_error;
 use super::flow::{is_bytes_like, not_bytes};
 use super::receive::Room;
+use super::scene::{Scene, within_scene};
 
 /// asyncio's limits before a protocol is asked to pause.
 pub(super) const HIGH: usize = 64 * 1024;
@@ -37,7 +38,7 @@ pub(super) struct State {
     /// Whether the protocol gives us its own buffers.
     pub(super) is_buffered: bool,
     /// What the protocol's methods run in.
-    pub(super) context: Option<Py<PyAny>>,
+    pub(super) scene: Scene,
     pub(super) queue: VecDeque<Chunk>,
     pub(super) queued_bytes: usize,
     pub(super) high: usize,
@@ -76,7 +77,7 @@ impl State {
         Self {
             protocol: Some(protocol),
             is_buffered: false,
-            context: Some(context),
+            scene: Scene::new(context),
             queue: VecDeque::new(),
             queued_bytes: 0,
             high: HIGH,
@@ -105,6 +106,15 @@ impl StreamCore {
         self.state.with(py, work)
     }
 
+    /// Do what may call the protocol.
+    pub(super) fn in_context<R>(&self, py: Python<'_>, work: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+        within_scene(py, &self.state, |state| &mut state.scene, work)
+    }
+
+    fn context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.with(py, |state| state.scene.context.as_ref().map(|own| own.clone_ref(py)))
+    }
+
     pub(super) fn watch(&self, slf: &Bound<'_, Self>, side: Side) -> PyResult<()> {
         let py = slf.py();
         let waiter = Waiter::Stream(slf.clone().unbind());
@@ -128,16 +138,6 @@ impl StreamCore {
     fn pause(&self, py: Python<'_>, side: Side) {
         let waiter = self.owner.get().agenda.with(py, |agenda| agenda.watches.pause(self.fd, side));
         drop(waiter);
-    }
-
-    /// Do something in the transport's context, which may be the one that runs.
-    pub(super) fn in_context(slf: &Bound<'_, Self>, work: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
-        let py = slf.py();
-        let context = slf.get().with(py, |state| state.context.as_ref().map(|own| own.clone_ref(py)));
-        match context {
-            Some(context) => within_or_here(py, &context, work),
-            None => work(),
-        }
     }
 }
 
@@ -258,11 +258,7 @@ impl StreamCore {
     fn lose(slf: &Bound<'_, Self>, error: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
         let call = slf.getattr(intern!(py, "_call_connection_lost"))?;
-        let core = slf.get();
-        let context = core.with(py, |state| state.context.as_ref().map(|own| own.clone_ref(py)));
-        let options = PyDict::new(py);
-        options.set_item(intern!(py, "context"), context)?;
-        core.owner.bind(py).call_method(intern!(py, "call_soon"), (call, error), Some(&options)).map(drop)
+        LoopCore::call_in(slf.get().owner.bind(py), (call, error), slf.get().context(py))
     }
 
     /// Begin to read, once `connection_made` has been called.
@@ -348,9 +344,10 @@ impl StreamCore {
         drop(old);
     }
 
+    /// What all of the protocol's methods run in.
     #[getter]
     fn _context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.with(py, |state| state.context.as_ref().map(|own| own.clone_ref(py)))
+        self.context(py)
     }
 
     #[getter]
@@ -383,7 +380,7 @@ impl StreamCore {
             agenda.poller.clone().map(|poller| agenda.watches.forget(&poller, self.fd))
         });
         drop(old);
-        let old = self.with(py, |state| (state.protocol.take(), state.context.take()));
+        let old = self.with(py, |state| (state.protocol.take(), state.scene.context.take()));
         drop(old);
     }
 
@@ -391,15 +388,15 @@ impl StreamCore {
         visit.call(&self.owner)?;
         let seen = self.state.peek(|state| {
             visit.call(&state.protocol)?;
-            visit.call(&state.context)?;
+            visit.call(&state.scene.context)?;
             visit.call(&state.empty_waiter)
         });
         seen.unwrap_or(Ok(()))
     }
 
     fn __clear__(&self, py: Python<'_>) {
-        let old =
-            self.with(py, |state| (state.protocol.take(), state.context.take(), state.empty_waiter.take()));
+        let old = self
+            .with(py, |state| (state.protocol.take(), state.scene.context.take(), state.empty_waiter.take()));
         drop(old);
     }
 }
