@@ -380,6 +380,7 @@ class QueueCore:
     def _adopt(self, address: tuple[int, int, int, int]) -> None: ...
     def _arrived(self) -> None: ...
 
+@disjoint_base
 class DatagramCore:
     def __new__(
         cls, owner: LoopCore, sock: socket.socket, protocol: Any, *_args: Any, **_kwargs: Any
