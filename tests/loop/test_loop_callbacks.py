@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import gc
 import logging
+import sys
 import threading
 import weakref
 
@@ -271,3 +272,34 @@ def test_an_eager_task_runs_before_the_call_returns(loop):
         assert seen == ["quick"]
 
     loop.run_until_complete(main())
+
+
+def test_a_task_may_ask_to_start_at_once(kind, loop):
+    if sys.version_info < (3, 12) or (kind == "asyncio" and sys.version_info < (3, 13, 3)):
+        pytest.skip("this asyncio has no eager tasks, or has no way to ask for one")
+    seen = []
+
+    async def quick(name):
+        seen.append(name)
+
+    async def main():
+        late = loop.create_task(quick("late"))
+        loop.create_task(quick("early"), eager_start=True)
+        assert seen == ["early"]
+        await late
+
+    loop.run_until_complete(main())
+    assert seen == ["early", "late"]
+
+
+def test_a_task_that_does_not_ask_starts_later_and_may_say_so(kind, loop):
+    if kind == "asyncio" and sys.version_info < (3, 13, 3):
+        pytest.skip("this asyncio knows no such word")
+
+    async def nothing():
+        return 5
+
+    async def main():
+        return await loop.create_task(nothing(), name="named", eager_start=None)
+
+    assert loop.run_until_complete(main()) == 5

@@ -13,6 +13,8 @@ import weakref
 import pytest
 from peers import Echo, connected, until
 
+import whichever
+
 
 def test_run_until_complete_gives_the_result_or_raises(loop):
     async def answer():
@@ -223,6 +225,17 @@ class TestExecutor:
                 await loop.run_in_executor(None, print)
 
         run(main())
+
+    def test_our_loop_runs_functions_in_our_threads(self, kind, loop, run):
+        if kind == "asyncio":
+            pytest.skip("asyncio's has threads of its own")
+
+        async def main():
+            return await loop.run_in_executor(None, lambda: threading.current_thread().name)
+
+        assert run(main()).startswith("asyncio")
+        assert isinstance(loop._default_executor, whichever.ThreadPool)
+        assert isinstance(loop._default_executor, concurrent.futures.ThreadPoolExecutor)
 
     def test_a_hundred_functions_at_once_all_come_back(self, loop, run):
         async def main():

@@ -188,7 +188,7 @@ loop = FACTORY()
 def again():
     loop.call_soon(again)
 again()
-print("ready", flush=True)
+loop.call_soon(lambda: print("ready", flush=True))
 try:
     loop.run_forever()
 except KeyboardInterrupt:

@@ -37,7 +37,7 @@ class DatagramTransport(_core.DatagramCore):
     get_extra_info = StreamTransport.get_extra_info
     set_write_buffer_limits = StreamTransport.set_write_buffer_limits
     _control_flow = StreamTransport._control_flow
-    _fatal_error = StreamTransport._fatal_error
+    _fatal_error: Any = StreamTransport._fatal_error
     _protocol = StreamTransport._protocol
     __repr__ = StreamTransport.__repr__
 
@@ -95,7 +95,7 @@ class DatagramTransport(_core.DatagramCore):
         except OSError as error:
             self._tell_error(error)
         except Exception as error:  # noqa: BLE001 - a program's mistake ends the transport, as in asyncio
-            self._fatal_error(error, "Fatal write error on datagram transport")  # type: ignore[misc]
+            self._fatal_error(error, "Fatal write error on datagram transport")
         else:
             return (*found[:2], *rest) if rest else found
         return None

@@ -11,7 +11,6 @@ import socket
 import sys
 from asyncio import base_events, format_helpers
 from asyncio.base_events import _check_ssl_socket, _format_handle  # type: ignore[attr-defined]
-from asyncio.sslproto import SSLProtocol
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from whichever import _core
@@ -20,6 +19,7 @@ from whichever.loop._handles import describe_call
 from whichever.loop._lent import LentSockets
 from whichever.loop._selector import WatchedDescriptors
 from whichever.loop._stream import StreamTransport
+from whichever.loop._tls import TlsProtocol
 
 if TYPE_CHECKING:
     import ssl
@@ -80,9 +80,11 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         **timeouts: float | None,
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
-        make: Any = SSLProtocol
+        make: Any = TlsProtocol
         tls = make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
-        StreamTransport(self, rawsock, tls, extra=extra, server=server, context=context)
+        transport = StreamTransport(self, rawsock, tls, extra=extra, server=server, context=context)
+        # It has a buffer, too, but bytes of their size are less work.
+        transport._set_protocol(tls, buffered=False)
         return tls._app_transport  # type: ignore[no-any-return]
 
     def _make_datagram_transport(
@@ -165,23 +167,28 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
             if resumes:
                 transp.resume_reading()
 
-    def create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        """Make a task of a coroutine; with `eager_start` it runs at once, up to where it first waits."""
-        eager = options.get("eager_start")
-        if eager is None or self.get_task_factory() is not None or not _TASKS_MAY_BE_EAGER:
-            return super().create_task(coro, **options)
-        self._check_closed()
-        return asyncio.Task(coro, loop=self, **options)
+    if sys.version_info < (3, 13, 3):
 
-    def run_in_executor(  # type: ignore[override]  # takes and gives what asyncio's does
-        self, executor: Any, func: Callable[..., Any], *args: Any
-    ) -> Any:
+        def create_task(
+            self, coro: Any, *, eager_start: bool | None = None, **options: Any
+        ) -> asyncio.Task[Any]:
+            """Make a task of a coroutine; with `eager_start` it runs at once, up to where it first waits."""
+            if not eager_start or not _TASKS_MAY_BE_EAGER or self.get_task_factory() is not None:
+                return super().create_task(coro, **options)
+            base: Any = self
+            base._check_closed()
+            return asyncio.Task(coro, loop=self, eager_start=True, **options)  # type: ignore[call-arg]
+
+    def run_in_executor(  # type: ignore[override]  # the types of arguments are the function's
+        self, executor: Executor | None, func: Callable[..., _T], *args: Any
+    ) -> asyncio.Future[_T]:
         """Run a function in a thread: one of a `ThreadPool`'s, unless another executor is given or set."""
+        base: Any = super()
         own: Any = self
         if executor is None and own._default_executor is None and not self.is_closed():
             own._check_default_executor()
             own._default_executor = _thread_pool()
-        return super().run_in_executor(executor, func, *args)
+        return base.run_in_executor(executor, func, *args)  # type: ignore[no-any-return]
 
     def _examine(self, callback: Callable[..., object], method: str) -> Any:
         """Check what debugging checks before a callback is taken; give the stack of whoever hands it in."""
