@@ -406,6 +406,24 @@ class TestDatagrams:
 
         run(main())
 
+    def test_a_protocol_may_close_when_it_is_told_of_an_error_and_is_told_of_the_next(self, kind, loop, run):
+        class Closing(Datagrams):
+            def error_received(self, error):
+                super().error_received(error)
+                self.transport.close()
+
+        async def main():
+            _, one = await loop.create_datagram_endpoint(Closing, ("127.0.0.1", 0))
+            address = one.transport.get_extra_info("sockname")
+            one.transport.sendto(b"x" * 70_000, address)
+            one.transport.sendto(b"x" * 70_000, address)
+            assert await one.lost is None
+            assert len(one.errors) == 2
+            if kind == "whichever":  # on asyncio's, an AttributeError
+                one.transport.sendto(b"in vain", address)
+
+        run(main())
+
     def test_a_datagram_that_is_too_long_is_told_and_the_endpoint_stays(self, loop, run):
         async def main():
             _, one = await loop.create_datagram_endpoint(Datagrams, ("127.0.0.1", 0))

@@ -289,7 +289,7 @@ impl DatagramCore {
             if state.is_stuck {
                 return (false, false);
             }
-            let leaves = !may_gather || state.queued_bytes > MUCH.min(state.high);
+            let leaves = !may_gather || state.is_lost || state.queued_bytes > MUCH.min(state.high);
             (!leaves && !std::mem::replace(&mut state.is_gathering, true), leaves)
         });
         if begins {
@@ -340,7 +340,8 @@ impl DatagramCore {
             }
             return Self::push(slf, bytes, None);
         }
-        if core.with(py, |state| state.is_lost) {
+        // As in asyncio, what is sent after the end still goes as long as there is a socket.
+        if core.with(py, |state| state.protocol.is_none()) {
             return Ok(());
         }
         let addr = addr.unwrap_or_else(|| py.None().into_bound(py));
