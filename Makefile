@@ -81,7 +81,7 @@ endif
 # Loom replaces the atomics, so everything is built anew: in a folder of its own.
 test-loom: build
 	@$(SAY) 'loom' env RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target-loom \
-	  cargo test -p whichever-ring -p whichever-sync -p whichever-queue --release --test loom --locked --quiet
+	  cargo test -p whichever-ring -p whichever-sync -p whichever-queue -p whichever-reactor --release --test loom --locked --quiet
 
 test-python: build
 	@$(BIN)/python -m pytest $(ARGS)

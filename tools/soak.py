@@ -65,12 +65,14 @@ class Soak:
         count: How many tasks or pools.
         wrong: What was found to be wrong, in words.
         facts: What else the record should say.
+        signs: Signs of life so far.
     """
 
     make: Callable[..., Any]
     count: int
     wrong: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    signs: int = 0
     _memory: list[tuple[float, float]] = field(default_factory=list)
     _armed: float = 0.0
 
@@ -85,6 +87,7 @@ class Soak:
 
     def alive(self) -> None:
         """Put off the end that a run without progress comes to."""
+        self.signs += 1
         if time.monotonic() - self._armed > 1:
             self._armed = time.monotonic()
             faulthandler.dump_traceback_later(STALL_S, exit=True)
@@ -114,7 +117,7 @@ def kills(soak: Soak) -> None:
     """Kill workers while tasks run: one half mapped, the other handed in one by one."""
     half = soak.count // 2
     killed: list[int] = []
-    with soak.make(WORKERS, retries=RETRIES) as pool, killing(pool, killed):
+    with soak.make(WORKERS, retries=RETRIES) as pool, killing(pool, soak, killed):
         numbers = range(half)
         results = pool.map(soak_tasks.checked, numbers, map(soak_tasks.payload, numbers))
         seen = 0
@@ -138,13 +141,17 @@ def kills(soak: Soak) -> None:
 
 
 @contextlib.contextmanager
-def killing(pool: Any, killed: list[int]) -> Iterator[None]:
-    """Kill a random worker every 50 ms."""
+def killing(pool: Any, soak: Soak, killed: list[int]) -> Iterator[None]:
+    """Kill a random worker every 50 ms; on a machine that does nothing in that time, not before something is done."""
     over = threading.Event()
     chance = random.Random(1)  # noqa: S311 - to be repeatable, not secret
 
     def kill_on() -> None:
+        signs = -1
         while not over.wait(KILL_S):
+            if signs == soak.signs:
+                continue
+            signs = soak.signs
             with contextlib.suppress(IndexError, ProcessLookupError):
                 victim = chance.choice(list(pool.worker_pids()))
                 os.kill(victim, signal.SIGKILL)

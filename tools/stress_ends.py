@@ -40,6 +40,7 @@ HOWS = ("interrupt", "interrupt", "exit", "fork")
 POOLS = ("ThreadPool", "ThreadPool", "ThreadPool", "AsyncPool", "ProcessPool")
 CHILDREN = 5
 """How often a program forks."""
+DROPPED = "Exception ignored in"
 BAD = ("Fatal Python error", "panicked", "Segmentation", "FATAL")
 
 
@@ -58,16 +59,27 @@ def play(seed: int, folder: Path) -> list[str]:
         for _ in range(dice.choice([1, 1, 2])):
             threading.Event().wait(dice.choice([0.0, 0.01, 0.3]) * dice.random())
             program.send_signal(signal.SIGINT)
-    try:
-        out, err = program.communicate(timeout=BOUND_S)
-    except subprocess.TimeoutExpired:
-        program.send_signal(signal.SIGABRT)  # faulthandler tells where all threads are
-        out, err = program.communicate()
+    ended, out, err = await_end(program, how)
+    if not ended:
         return [f"{how} {pool}: it does not end:\n{err}"]
     wrong = [f"{how} {pool}: exit code {program.returncode}, says {out!r}:\n{err}"]
     if any(word in err for word in BAD) or program.returncode not in codes(how):
         return wrong
     return [] if how == "interrupt" else judge_runs(how, own) or ([] if not err else wrong)
+
+
+def await_end(program: subprocess.Popen[str], how: str) -> tuple[bool, str, str]:
+    """Wait for its end; say whether it came, and what the program said."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return True, *program.communicate(timeout=BOUND_S)
+    if how == "interrupt":
+        program.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            out, err = program.communicate(timeout=BOUND_S)
+            # Python drops what a signal handler raises in a destructor, the program's own too, and says so.
+            return DROPPED in err, out, err
+    program.send_signal(signal.SIGABRT)  # faulthandler tells where all threads are
+    return False, *program.communicate()
 
 
 def codes(how: str) -> tuple[int, ...]:

@@ -19,6 +19,9 @@ BlockedKind: TypeAlias = Literal[
 ENGINE_NAMES: tuple[EngineName, ...] = ("serial", "threads", "async", "interpreters", "processes")
 """Every engine, the simplest first: ties within 5 % go to the earlier one."""
 
+COPYING: tuple[EngineName, ...] = ("interpreters", "processes")
+"""Engines whose workers have copies of their own of everything."""
+
 BLOCKED_KINDS: tuple[BlockedKind, ...] = (
     "network", "file", "pipe", "lock", "sleep", "poll", "child", "terminal", "unknown",
 )  # fmt: skip

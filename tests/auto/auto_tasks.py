@@ -39,6 +39,15 @@ def count_up(item):
     return item
 
 
+class Slip:
+    answer = None
+
+
+def take_down(on):
+    compute(150_000)
+    on.answer = 1
+
+
 def look(item):
     time.sleep(0.003)
     return VARIABLE.get(), item

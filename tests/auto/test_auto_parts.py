@@ -1,6 +1,7 @@
 """The auto pool's parts, each by itself."""
 
 import itertools
+import subprocess
 import sys
 import threading
 import time
@@ -66,7 +67,7 @@ def test_a_pilot_hears_of_change_only_when_there_is_some():
 
 def test_a_scout_calls_when_the_program_waits_and_not_when_it_computes():
     calls = []
-    scout = _core.Scout(lambda: calls.append(time.monotonic()))
+    scout = _core.Scout(lambda: not calls.append(time.monotonic()))
     scout.arm(here=True)
     assert until(lambda: len(calls) > 3)
     scout.disarm()
@@ -78,10 +79,49 @@ def test_a_scout_calls_when_the_program_waits_and_not_when_it_computes():
     assert len(calls) == count
 
 
+def test_a_scout_with_nothing_to_do_comes_less_often():
+    def calls_in(seconds, *, useful):
+        calls = []
+        scout = _core.Scout(lambda: calls.append(1) or useful)
+        scout.arm()
+        time.sleep(seconds)
+        scout.close(wait=5.0)
+        return len(calls)
+
+    assert calls_in(0.3, useful=False) < 0.3 / 0.004
+    assert until(lambda: calls_in(0.3, useful=True) > 0.3 / 0.004)
+
+
+def test_a_program_that_queues_for_a_core_does_not_wait():
+    """It shares a core with others, and native tasks hold no GIL: all that tells them from a nap is their state."""
+    program = """
+import hashlib, os, subprocess, sys, time
+from whichever import _core
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+time.sleep(0.2)
+calls = []
+scout = _core.Scout(lambda: calls.append(1) or True)
+data = bytes(1 << 24)
+scout.arm(here=True)
+for _ in range(20):
+    hashlib.sha256(data)
+computing = len(calls)
+time.sleep(0.3)
+scout.close(5.0)
+for other in others:
+    other.kill()
+print(computing, len(calls))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    computing, calls = map(int, done.stdout.split())
+    assert computing == 0 < calls
+
+
 def test_a_scout_that_is_dropped_leaves_no_thread():
     tasks = Path("/proc/self/task")
     for _ in range(20):
-        scout = _core.Scout(lambda: None)
+        scout = _core.Scout(bool)
         scout.arm()
         own = max(int(task.name) for task in tasks.iterdir())
         del scout

@@ -104,6 +104,31 @@ def test_it_is_a_default_executor_that_ends_the_limit_of_to_thread(make_pool):
     asyncio.run(main())
 
 
+def test_an_awaited_task_that_raises_stop_iteration_ends(make_pool):
+    async def main():
+        with pytest.raises(RuntimeError, match="raised StopIteration"):
+            await asyncio.wait_for(make_pool().run(next, iter(())), 30)
+
+    asyncio.run(main())
+
+
+def test_cancelling_who_awaits_a_task_cancels_it_if_it_waits(make_pool):
+    async def main():
+        pool, ran, go_on = make_pool(workers=1), [], threading.Event()
+        first = asyncio.ensure_future(pool.run(go_on.wait, 30))
+        second = asyncio.ensure_future(pool.run(ran.append, 1))
+        await asyncio.sleep(0)  # both are handed in then
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        go_on.set()
+        assert await first
+        await pool.run(int)
+        assert not ran
+
+    asyncio.run(main())
+
+
 def test_a_pool_within_a_task_of_a_pool(pool):
     import whichever
 
@@ -113,3 +138,12 @@ def test_a_pool_within_a_task_of_a_pool(pool):
 
     assert list(pool.map(outer, range(40))) == [sum(range(1, number + 1)) for number in range(40)]
     assert results(pool, outer, range(20)) == [sum(range(1, number + 1)) for number in range(20)]
+
+
+def test_what_writes_a_keyword_argument_never_moves(pool):
+    for _ in range(4):
+        slips = [tasks.Slip() for _ in range(40)]
+        for future in [pool.submit(tasks.take_down, on=slip) for slip in slips]:
+            future.result()
+        assert all(slip.answer for slip in slips)
+    assert "processes" not in pool.statistics().engines, pool.history()

@@ -30,6 +30,12 @@ def invert(item):
     return 1 / item
 
 
+def stop_at(last, item):
+    if item == last:
+        raise StopIteration
+    return item
+
+
 def nap(seconds):
     time.sleep(seconds)
     return seconds

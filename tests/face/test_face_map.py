@@ -1,5 +1,6 @@
 """`map`: lazy, ordered or not, given up when nobody wants the rest; the same in every pool."""
 
+import functools
 import gc
 import itertools
 import time
@@ -40,6 +41,16 @@ def test_several_iterables_are_taken_together_until_the_shortest_ends(pool, task
 
 def test_items_that_are_tuples_stay_one_argument(pool, task):
     assert list(pool.map(task(tasks.same), [(1, 2), (3,)])) == [(1, 2), (3,)]
+
+
+@pytest.mark.but("AsyncPool")  # these tasks go through asyncio.to_thread, which never ends then on 3.11
+@pytest.mark.parametrize("kind_of_items", [list, iter])
+@pytest.mark.parametrize("last", [0, 5, 700])
+def test_a_stop_iteration_of_a_task_does_not_cut_the_results_short(pool, task, kind_of_items, last):
+    seen = []
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        seen.extend(pool.map(task(functools.partial(tasks.stop_at, last)), kind_of_items(range(1000))))
+    assert seen == list(range(last))
 
 
 @pytest.mark.parametrize("chunksize", [1, 3, 1000])

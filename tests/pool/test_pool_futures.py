@@ -347,3 +347,32 @@ def test_what_was_set_by_hand_may_use_the_pool_when_it_goes(start):
         print(len(ends))
     """)
     assert program.finish() == ("200\n", "", 0)
+
+
+def test_a_lock_of_a_future_that_was_left_held_holds_up_no_other_task(make_pool, tmp_path):
+    pool, gate = make_pool(1), tmp_path / "gate"
+    future = pool.submit(tasks.wait_for, tmp_path / "runs", gate)
+    assert futures.wait([future], timeout=0.001).not_done  # from now on waiters are told of its end
+    keeper = threading.Thread(target=future._condition.acquire)  # as a Ctrl-C inside `wait` leaves it
+    keeper.start()
+    keeper.join()
+    gate.touch()
+    called = threading.Event()
+    pool.submit(abs, -1).add_done_callback(lambda _: called.set())
+    assert called.wait(20)
+    pool.shutdown()
+    assert future.done()
+
+
+def test_waiters_are_told_of_an_end_that_came_while_the_lock_was_held(make_pool, tmp_path):
+    pool, gate = make_pool(1), tmp_path / "gate"
+    future = pool.submit(tasks.wait_for, tmp_path / "runs", gate)
+    told = []
+    waiter = threading.Thread(target=lambda: told.append(futures.wait([future], 20)))
+    waiter.start()
+    assert until(lambda: future._waiters)
+    with future._condition:
+        gate.touch()
+        assert until(future.done)
+    waiter.join()
+    assert told == [({future}, set())]

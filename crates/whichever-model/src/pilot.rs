@@ -4,6 +4,9 @@
 //! logarithms with their own mean and spread so far (exponentially weighted), so that uneven tasks need more to be called
 //! changed than even ones. A single strange window proves nothing: a garbage collection, one long task. Nor does one in
 //! which other programs took more or less of the machine than before: then more time passes, and the tasks are the same.
+//!
+//! The first windows teach what is usual. If tasks had changed just before them, that would be the new for the old; so they
+//! are compared with the CPU time that tasks took under the meter, which other programs hardly change.
 
 /// What one window saw.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +35,27 @@ const WEIGHT: f64 = 0.25;
 const LITTLE_CPU: f64 = 0.02;
 /// Change of the cores that others take from which on the pace of tasks is theirs to explain.
 const OTHERS: f64 = 0.25;
+
+/// How many times as much, or as little, CPU a task must take than under the meter to be another one, as a logarithm: 3.
+const OTHER: f64 = 1.099;
+/// CPU seconds that an engine adds to each task, at most.
+const ADDED_CPU: f64 = 1e-5;
+
+/// CPU seconds that a task took under the meter.
+#[derive(Clone, Copy, Debug)]
+struct Metered {
+    cpu: f64,
+    /// Whether windows have the CPU of others in them, such as of who reads the results: then only less tells anything.
+    is_shared: bool,
+}
+
+impl Metered {
+    fn contradicts(self, window: &Window, tasks: f64) -> bool {
+        let little = LITTLE_CPU * window.seconds / tasks + ADDED_CPU;
+        let off = (window.cpu.max(0.0) / tasks + little).ln() - (self.cpu.max(0.0) + little).ln();
+        off < -OTHER || (off > OTHER && !self.is_shared)
+    }
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Trend {
@@ -65,6 +89,7 @@ pub struct Pilot {
     cpu: Trend,
     others: f64,
     strange: u32,
+    metered: Option<Metered>,
 }
 
 impl Pilot {
@@ -72,6 +97,13 @@ impl Pilot {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A pilot that knows how much `cpu` a task took under the meter; `is_shared` says that windows have more than
+    /// that of tasks in them.
+    #[must_use]
+    pub fn of_metered(cpu: f64, is_shared: bool) -> Self {
+        Self { metered: Some(Metered { cpu, is_shared }), ..Self::default() }
     }
 
     /// Take a window in. True when tasks have changed: then it has forgotten what they were before.
@@ -89,7 +121,9 @@ impl Pilot {
         if is_disturbed && !self.cpu.is_strange(cpu) {
             return false;
         }
-        if self.pace.is_strange(pace) || self.cpu.is_strange(cpu) {
+        let is_other =
+            self.pace.seen < LEARNING && self.metered.is_some_and(|m| m.contradicts(&window, tasks));
+        if is_other || self.pace.is_strange(pace) || self.cpu.is_strange(cpu) {
             self.strange += 1;
             if self.strange < STRANGE {
                 return false;
@@ -133,6 +167,20 @@ mod tests {
         steady(&mut pilot);
         assert!(!pilot.observe(window(100, 0.05, 0.0)));
         assert!(pilot.observe(window(100, 0.05, 0.0)));
+    }
+
+    #[test]
+    fn tasks_that_are_others_from_the_first_window_on_have_changed() {
+        let changes = |metered: f64, shared: bool, cpu: f64| {
+            let mut pilot = Pilot::of_metered(metered, shared);
+            (0..10).filter(|_| pilot.observe(window(10, 0.05, cpu))).count()
+        };
+        assert_eq!(changes(0.004, false, 0.0), 1, "naps in place of work");
+        assert_eq!(changes(0.0, false, 0.05), 1, "work in place of naps");
+        assert_eq!(changes(0.0, true, 0.05), 0, "or the reader's");
+        assert_eq!(changes(0.004, true, 0.0), 1);
+        assert_eq!(changes(0.004, false, 0.045), 0);
+        assert_eq!(changes(1e-6, false, 1e-4), 0, "what an engine adds to tiny tasks");
     }
 
     #[test]

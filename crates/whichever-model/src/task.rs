@@ -8,6 +8,8 @@ const WARMUP_RATIO: f64 = 1.7;
 const EVEN_RATIO: f64 = 2.5;
 /// Below this a longer first task is noise.
 const WARMUP_LEAST_S: f64 = 1e-3;
+/// How many times as long CPU time takes at most while other programs use the machine: three of them for each core.
+const MOST_LOAD: f64 = 4.0;
 /// The fewest tasks that show what is typical.
 const WARMUP_LEAST_TASKS: usize = 3;
 
@@ -50,16 +52,19 @@ impl Task {
         // A clock read around each task is part of its measured length; at least half of that is the task's.
         let mean = metered - question.costs.metering.min(metered / 2.0);
         // Waiting for the GIL is other threads' doing: the task alone has none. Queueing for a core is too, but every
-        // engine meets it: while others use the machine, CPU time takes that much longer.
+        // engine meets it: while others use the machine, CPU time takes that much longer. A task that hardly computes
+        // queues when it has waited and goes on: that is a part of its waiting.
         let parts = &ledger.parts;
         let cpu = parts.held + parts.released;
-        let load = if cpu > 0.0 { 1.0 + parts.queued / cpu } else { 1.0 };
+        let queued = parts.queued.min((MOST_LOAD - 1.0) * cpu);
+        let load = if cpu > 0.0 { 1.0 + queued / cpu } else { 1.0 };
+        let late = parts.queued - queued;
         let own = parts.total() - parts.waiting;
         let scale = if own > 0.0 { mean / ledger.wall.max(f64::MIN_POSITIVE) } else { 1.0 };
         let held = parts.held * scale * load;
         let released = parts.released * scale * load;
-        let blocked = parts.blocked_total() * scale;
-        let readiness = parts.blocked.get(&BlockedKind::Poll).copied().unwrap_or(0.0) * scale;
+        let blocked = (parts.blocked_total() + late) * scale;
+        let readiness = (parts.blocked.get(&BlockedKind::Poll).copied().unwrap_or(0.0) + late) * scale;
         let deviation = deviation(steady, mean);
         Self {
             held,
@@ -173,6 +178,17 @@ mod tests {
         asked.ledger.parts.blocked.insert(BlockedKind::Sleep, 0.2);
         let task = Task::new(&asked);
         assert!((task.wall() - 1.0).abs() < 1e-9 && (task.held - 0.6).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_nap_that_ends_late_on_a_busy_machine_is_no_work() {
+        let mut asked = question(&[0.03; 4]);
+        asked.ledger.parts = Parts { held: 3e-5, queued: 0.009, ..Parts::default() };
+        asked.ledger.parts.blocked.insert(BlockedKind::Sleep, 0.02);
+        asked.ledger.inner_cpu = 0.0012;
+        let task = Task::new(&asked);
+        assert!((task.wall() - 0.03).abs() < 0.001 && task.held < 2e-4, "{task:?}");
+        assert!(task.inner_cpu < 0.005 && task.blocked_loop < 0.025, "{task:?}");
     }
 
     #[test]

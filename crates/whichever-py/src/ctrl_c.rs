@@ -32,6 +32,13 @@ pub(crate) fn in_spite_of_ctrl_c<R>(py: Python<'_>, mut work: impl FnMut() -> Py
     }
 }
 
+/// Have Ctrl-C come again if that is what `error` is, which will be raised to somebody at some time or never.
+pub(crate) fn remember(py: Python<'_>, error: &PyErr) {
+    if is_ctrl_c(py, error) {
+        come_again();
+    }
+}
+
 /// Report an error that is nobody's, and drop it; Ctrl-C comes again instead.
 pub(crate) fn report(py: Python<'_>, error: PyErr, object: Option<&Bound<'_, PyAny>>) {
     if is_ctrl_c(py, &error) {

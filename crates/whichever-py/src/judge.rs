@@ -31,9 +31,14 @@ pub(crate) struct Pilot(whichever_model::Pilot);
 
 #[pymethods]
 impl Pilot {
+    /// `cpu` seconds a task took under the meter, if that is known; windows have the CPU of others in them, too, if it
+    /// `is_shared`.
     #[new]
-    fn new() -> Self {
-        Self::default()
+    #[pyo3(signature = (cpu = None, *, is_shared = false))]
+    fn new(cpu: Option<f64>, is_shared: bool) -> Self {
+        Self(cpu.map_or_else(whichever_model::Pilot::new, |cpu| {
+            whichever_model::Pilot::of_metered(cpu, is_shared)
+        }))
     }
 
     /// Take in a window in which so many `tasks` ended and other programs took so many cores. True when tasks have changed.

@@ -5,10 +5,13 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use whichever_sys::{Epoll, Events, Readiness, Ready, poll_many};
+use whichever_sys::{Epoll, Events, Readiness, Ready, is_open, poll_many};
 
 /// How many descriptors one look reports at most; the others are reported by the next.
 const AT_ONCE: usize = 512;
+
+/// What the kernel says of a number that is no descriptor.
+pub(crate) const EBADF: i32 = 9;
 
 /// See the module. All methods may be called from any thread; a wait in one sees what another has begun to watch.
 #[derive(Debug)]
@@ -69,6 +72,9 @@ impl Poller {
                 done => done,
             },
             Backend::Poll(watched) => {
+                if !new.is_none() && !is_open(fd) {
+                    return Err(io::Error::from_raw_os_error(EBADF));
+                }
                 let mut watched = lock(watched);
                 if new.is_none() {
                     watched.remove(&fd)

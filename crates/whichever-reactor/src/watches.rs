@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 
 use whichever_sys::Readiness;
 
-use crate::poller::Poller;
+use crate::poller::{EBADF, Poller};
 
 /// What a descriptor is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +184,6 @@ impl<C> Watches<C> {
 }
 
 fn bad_descriptor() -> io::Error {
-    const EBADF: i32 = 9;
     io::Error::from_raw_os_error(EBADF)
 }
 
@@ -300,12 +299,14 @@ mod tests {
 
     #[test]
     fn what_is_no_descriptor_is_refused_and_takes_no_room() {
-        let poller = Poller::new(false).unwrap();
-        let mut watches = Watches::default();
-        for fd in [-1, 1_000_000_000] {
-            let error = watches.watch(&poller, fd, Side::Read, "nobody").unwrap_err();
-            assert_eq!(error.raw_os_error(), Some(9));
+        for without_epoll in [false, true] {
+            let poller = Poller::new(without_epoll).unwrap();
+            let mut watches = Watches::default();
+            for fd in [-1, 1_000_000_000] {
+                let error = watches.watch(&poller, fd, Side::Read, "nobody").unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(EBADF));
+            }
+            assert!(watches.table.is_empty());
         }
-        assert!(watches.table.is_empty());
     }
 }

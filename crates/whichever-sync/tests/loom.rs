@@ -109,6 +109,7 @@ impl Pool {
             let mut has_tasks = || !self.queue.is_empty();
             match self.roster.await_task(&seat, coming, &mut has_tasks, &mut Spin::never()) {
                 Next::Look => coming = true,
+                Next::Quiet => unreachable!("no seat here dozes"),
                 Next::Leave => return,
             }
         }

@@ -34,7 +34,7 @@ impl Readiness {
 /// A descriptor and what it is ready for.
 pub type Ready = (RawFd, Readiness);
 
-pub use os::{Epoll, poll_many};
+pub use os::{Epoll, is_open, poll_many};
 
 #[cfg(target_os = "linux")]
 mod os {
@@ -202,6 +202,13 @@ mod os {
         Ok(())
     }
 
+    /// Whether a number is a descriptor of this process.
+    #[must_use]
+    pub fn is_open(fd: RawFd) -> bool {
+        // SAFETY: takes two numbers, and looks at nothing else.
+        unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+    }
+
     fn descriptor(number: u64) -> RawFd {
         RawFd::try_from(number).expect("only descriptors were put in")
     }
@@ -291,6 +298,12 @@ mod elsewhere {
         }
     }
 
+    /// Nothing is, where nothing can be watched.
+    #[must_use]
+    pub fn is_open(_fd: RawFd) -> bool {
+        false
+    }
+
     /// # Errors
     /// `Unsupported`, always.
     pub fn poll_many(
@@ -344,6 +357,13 @@ mod tests {
             assert_eq!(look(&epoll, ns), []);
             assert!(crate::monotonic_ns() - before >= ns);
         }
+    }
+
+    #[test]
+    fn a_number_that_was_never_opened_is_no_descriptor() {
+        let (near, _far) = UnixStream::pair().unwrap();
+        assert!(is_open(near.as_raw_fd()));
+        assert!(!is_open(-1) && !is_open(1_000_000_000));
     }
 
     #[test]

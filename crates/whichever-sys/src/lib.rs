@@ -37,7 +37,7 @@ pub use cores::{UsableCores, usable_cores};
 #[cfg(target_os = "linux")]
 pub use datagrams::{Address, Datagrams, IP_DATAGRAM, MOST_DATAGRAMS, send_datagrams};
 #[cfg(unix)]
-pub use epoll::{Epoll, Events, Readiness, Ready, poll_many};
+pub use epoll::{Epoll, Events, Readiness, Ready, is_open, poll_many};
 #[cfg(unix)]
 pub use eventfd::EventFd;
 pub use futex::{FutexWait, futex_clear_and_wake, futex_wait, futex_wait_here, futex_wake, futex_wake_here};

@@ -13,6 +13,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from whichever._types import COPYING
 from whichever.advisor import _fingerprint
 from whichever.advisor._inside import resources
 from whichever.advisor._pickling import why_not_picklable
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from whichever._types import EngineName
 
 __all__ = ["Reach", "Watch", "exclusions_before", "inspect_function"]
-
-COPYING: tuple[EngineName, ...] = ("interpreters", "processes")
-"""Engines whose workers see copies of arguments and globals."""
 
 _NAMED = 3  # causes named in one reason; a reader wants the first few
 

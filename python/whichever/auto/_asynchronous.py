@@ -1,7 +1,8 @@
-"""`amap`: a map read by a thread of its own, its results awaited by a task."""
+"""What is awaited: `run`, one task; `amap`, a map read by a thread of its own."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import threading
@@ -12,11 +13,36 @@ from whichever.queue import Queue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 
 _WAITING_MOST = 1024
 """Results that wait for their reader."""
+
+
+async def outcome_of(future: Future[T]) -> T:
+    """Await a future of a pool; who is cancelled meanwhile cancels it.
+
+    A task that raised StopIteration raises RuntimeError here, as a coroutine that does: `asyncio.wrap_future` would
+    never end.
+    """
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def tell(_: Future[T]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(ended.set)
+
+    future.add_done_callback(tell)
+    try:
+        await ended.wait()
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+    if future.cancelled():
+        raise asyncio.CancelledError
+    return future.result()
 
 
 async def results_of(read: Callable[[], Iterator[T]]) -> AsyncGenerator[T, None]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import itertools
 import sys
 import threading
 import time
@@ -20,16 +19,16 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from whichever import _core
 from whichever.auto._leg import Leg
 from whichever.auto._look import TINY_SECONDS, Choice, Look, choose
-from whichever.auto._plain import CALLERS, columns, drained, run_here, then_raise
+from whichever.auto._plain import calls, collected, columns, drained, given_out, run_here, stopped
 from whichever.auto._source import Source
 from whichever.executors._coroutines import is_coroutine_function
-from whichever.executors._face import MapPlan
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from whichever._types import EngineName
     from whichever.auto._home import Home
+    from whichever.executors._face import MapPlan
 
 T = TypeVar("T")
 
@@ -46,6 +45,8 @@ _BRIDGE_TASK_SECONDS = 0.05
 _BUSY_CORES = 0.6
 _LOOK_EVERY = 8
 _PATIENCE_SECONDS = 0.2
+_MOST_PATIENCE_SECONDS = 2.0
+"""Between two looks; more after each that has changed nothing."""
 _SURPRISE = 3.0
 """Times as long, or as short, as tasks took when they were metered: then they are others."""
 _WORTH_REMEMBERING_SECONDS = 0.05
@@ -137,7 +138,7 @@ class Course(Generic[T]):
         if choice is None and error is None and not helped and self._is_full(values):
             self._unsure = look
         leg.is_over = self._unsure is not None
-        leg.results = iter(values) if error is None else then_raise(values, error)
+        leg.results = given_out(values, error)
         with self._lock:
             self._legs.insert(len(self._legs) - helped, leg)
             if choice is not None and not helped:
@@ -171,7 +172,7 @@ class Course(Generic[T]):
                 seconds, error = self._run_segment(items, values, 0.0)
                 sprints = look.note(len(values) - before, seconds)
             else:
-                error = _call(look, item, values)
+                error = run_here(look.call, [item], values, star=False)
             self._is_running = False
             if error is None and (error := self._lateness()) is not None:
                 del values[before:]
@@ -189,22 +190,18 @@ class Course(Generic[T]):
         self, items: list[Any], values: list[Any], most_seconds: float
     ) -> tuple[float, BaseException | None]:
         """Run items here, in a plain loop that is cut short when it waits and takes longer than that."""
-        iterator, error = iter(items), None
+        iterator, before = iter(items), len(values)
         begin = time.perf_counter()
         self._segment = items, iterator, begin + most_seconds
         try:
-            if self._source.star:
-                values.extend(itertools.starmap(self._plan.fn, iterator))
-            else:
-                values.extend(map(self._plan.fn, iterator))
-        except CALLERS:
-            raise
-        except BaseException as raised:  # noqa: BLE001 - the task's own, given out in its place
-            error = raised
+            error = collected(calls(self._plan.fn, iterator, star=self._source.star), values)
         finally:
             with self._lock:
                 self._segment = None
-        return time.perf_counter() - begin, error
+        seconds = time.perf_counter() - begin
+        return seconds, stopped(
+            error, len(items) - (len(values) - before)
+        )  # who cuts it takes items off the list
 
     def _lateness(self) -> BaseException | None:
         """Return what is to be raised when the time for all results is over."""
@@ -214,34 +211,25 @@ class Course(Generic[T]):
         """While processes start, run items here."""
         if self._mean > _BRIDGE_TASK_SECONDS:
             return None
-        end = time.monotonic() + _BRIDGE_SECONDS
+        end, error = time.monotonic() + _BRIDGE_SECONDS, None
         leg, values = Leg("serial", 1), list[Any]()
-        leg.results = iter(values)
-        fn, star = self._plan.fn, self._source.star
-        while len(pool.worker_pids()) < workers and time.monotonic() < end:
-            taken = self._source.take(1)
-            if not taken:
+        while error is None and len(pool.worker_pids()) < workers and time.monotonic() < end:
+            items = self._source.take(1)
+            if not items:
                 break
-            try:
-                values.append(fn(*taken[0]) if star else fn(taken[0]))
-            except CALLERS:
-                raise
-            except BaseException as raised:  # noqa: BLE001 - as in `_look`
-                leg.results = then_raise(values, raised)
-                break
+            error = run_here(self._plan.fn, items, values, star=self._source.star)
+        leg.results = given_out(values, error)
         return leg
 
     # Legs.
 
     def _follow(self, choice: Choice, *, after: Leg | None = None) -> None:
         """Begin the leg that was chosen."""
-        engine, workers, seconds = choice.engine, choice.workers, 0.0
-        left = self._source.left()
-        if choice.rivals and choice.tried_seconds > 0.0 and engine != "serial":
-            seconds = choice.tried_seconds
+        engine, workers, left = choice.engine, choice.workers, self._source.left()
         self._home.note(self._plan.fn, engine, workers, self._source.given, choice.reason)
+        cpu = self._home.metered_cpu(self._plan.fn)
         if engine == "serial" or left == 0:
-            self._legs.append(Leg("serial", 1))
+            self._legs.append(Leg("serial", 1, cpu=cpu))
             return
         was_open = engine in self._home.stable.open_engines()
         pool = self._pool_for(engine, workers)
@@ -250,7 +238,8 @@ class Course(Generic[T]):
             bridge = self._bridge(pool, workers)
             if bridge is not None:
                 self._legs.append(bridge)
-        self._start(Leg(engine, workers, pool, rivals=choice.rivals, seconds=seconds))
+        trial_seconds = choice.tried_seconds if choice.rivals else 0.0
+        self._start(Leg(engine, workers, pool, trial_seconds=trial_seconds, cpu=cpu))
 
     def _pool_for(self, engine: EngineName, workers: int) -> Any:
         stable = self._home.stable
@@ -263,17 +252,19 @@ class Course(Generic[T]):
     def _start(self, leg: Leg) -> None:
         """Hand the first items of a leg in."""
         self._legs.append(leg)
-        leg.results = self._results_of(leg, self._feed(leg), eager=False)
+        try:
+            leg.results = self._results_of(leg, self._feed(leg))
+        except BaseException:
+            self._legs.remove(leg)
+            raise
         if leg.engine == "threads":
             self._home.watch(self)
 
-    def _results_of(self, leg: Leg, items: Any, *, eager: bool) -> Any:
+    def _results_of(self, leg: Leg, items: Any) -> Any:
         plan, pool = self._plan, leg.pool
         left = None if self._deadline is None else max(self._deadline - time.monotonic(), 0.0)
         star = self._source.star
-        inner = MapPlan(
-            plan.fn, (items,), plan.rules, left, plan.chunksize, plan.buffersize, plan.ordered, eager
-        )
+        inner = replace(plan, iterables=(items,), timeout=left, eager=False)
         if leg.engine == "threads":
             return pool.results_of(inner, items, star=star, first=_FIRST_THREADS_TASKS)
         if leg.engine == "processes":
@@ -308,7 +299,7 @@ class Course(Generic[T]):
                 items = self._source.take(1)
                 if not items:
                     return
-                leg.hand_in_one(items[0])
+                leg.hand_in(items)
                 yield items[0]
 
     # Changing one's mind.
@@ -357,20 +348,21 @@ class Course(Generic[T]):
         self._switch(leg, choice)
 
     def _reconsider(self, leg: Leg) -> None:
-        """Tasks are no longer what they were, or were never metered: look at some of them here, and choose again."""
+        """Look at some tasks here, and choose again: they are no longer what they were, or were never metered."""
         leg.is_doubtful = False
-        know = self._home.knowledge(self._plan.fn)
-        know.is_checked, know.case.payload = False, None
         self._source.give_back(leg.recall())
         if leg.engine == "threads":
-            leg.rest = drained(
-                leg.results
-            )  # what runs beside them would be taken for a part of the tasks looked at
+            # What still runs beside the tasks that are looked at would be taken for a part of them.
+            leg.rest = drained(leg.results)
+        know = self._home.knowledge(self._plan.fn)
+        know.is_checked, know.case.payload = False, None
         self._look(again=True)
         latest = self._legs[-1] if self._legs else leg
         if latest.engine == leg.engine:
-            self._patience *= 2
-        if not any(other.pool is not None or other.engine == "serial" for other in self._legs):
+            self._patience = min(2 * self._patience, _MOST_PATIENCE_SECONDS)
+        if leg.pool is not None and not any(
+            other.pool is not None or other.engine == "serial" for other in self._legs
+        ):
             self._follow(Choice(leg.engine, leg.workers, "as before"), after=leg)
 
     def _switch(self, leg: Leg, choice: Choice) -> None:
@@ -380,28 +372,38 @@ class Course(Generic[T]):
     # What the scout's thread does.
 
     def on_wait(self) -> bool:
-        """The program waits: have threads help, or let there be more of them. False when that cannot help any more."""
+        """The program waits: have threads help, or let there be more of them. False when neither helps now."""
         if not self._lock.acquire(blocking=False):
             return True
         try:
             if self._is_over:
                 return False
+            has_helped = False
             if self._segment is not None:
-                self._cut()
+                has_helped = self._cut()
             elif self._looks_here and self._is_running:
-                self._help()
+                has_helped = self._help()
             leg = self._legs[-1] if self._legs else self._last
             if leg.engine == "threads" and leg.pool is self._home.stable.growing():
-                self._home.grow(leg.pool)
-            return True
+                has_helped |= self._home.grow(leg.pool)
+            return has_helped
         finally:
             self._lock.release()
 
-    def _help(self) -> None:
+    def _help(self) -> bool:
         if not self._home.allows("threads") or not self._source.left():
-            return
+            return False
         self._looks_here = False
         stable = self._home.stable
+        try:
+            leg = Leg("threads", stable.most_threads, stable.threads())
+            # The scout's own context is empty: tasks are to see that of whoever called `map`.
+            self._context.copy().run(self._start, leg)
+        except RuntimeError:
+            if not (stable.is_closed() or _core.refuses_tasks()):
+                raise
+            self._looks_here = True  # the pool or the interpreter ends: this thread goes on alone
+            return False
         self._home.note(
             self._plan.fn,
             "threads",
@@ -409,17 +411,18 @@ class Course(Generic[T]):
             self._source.given,
             "tasks wait: others go on meanwhile",
         )
-        # The scout's own context is empty: tasks are to see that of whoever called `map`.
-        self._context.copy().run(self._start, Leg("threads", stable.most_threads, stable.threads()))
+        return True
 
-    def _cut(self) -> None:
+    def _cut(self) -> bool:
         assert self._segment is not None  # noqa: S101 - the caller has looked
         items, iterator, due = self._segment
-        if time.perf_counter() < due or not self._home.allows("threads"):
-            return
+        if not self._home.allows("threads"):
+            return False
+        if time.perf_counter() < due:
+            return True
         self._source.give_back(_core.cut_short(items, iterator))
         self._segment = None
-        self._help()
+        return self._help()
 
     # Reading.
 
@@ -508,7 +511,7 @@ class Course(Generic[T]):
                 changed = leg.is_doubtful and time.monotonic() - self._looked_at >= self._patience
                 changed = changed and self._mean * self._source.left() > _PATIENCE_SECONDS
         if changed and not self._legs:
-            self._look_again()
+            self._reconsider(leg)
 
     def _first_segment(self) -> int:
         return max(min(int(_SEGMENT_SECONDS / max(self._mean, 1e-7)), _MOST_IN_SEGMENT, 4096), 1)
@@ -516,13 +519,6 @@ class Course(Generic[T]):
     def _next_segment(self, count: int) -> int:
         wanted = int(_SEGMENT_SECONDS / max(self._mean, 1e-7))
         return max(min(wanted, 4 * count, _MOST_IN_SEGMENT), 1)
-
-    def _look_again(self) -> None:
-        know = self._home.knowledge(self._plan.fn)
-        know.is_checked = False
-        self._look(again=True)
-        if self._legs[-1].engine == "serial":
-            self._patience *= 2
 
     # Ends.
 
@@ -538,9 +534,8 @@ class Course(Generic[T]):
             leg.is_over = True
             close = getattr(leg.results, "close", None)
             if close is not None:
-                with contextlib.suppress(
-                    ValueError
-                ):  # another thread reads it: it will see that this is over
+                # Another thread may be reading it: it will see that this is over.
+                with contextlib.suppress(ValueError):
                     close()
         self._home.unwatch(self)
 
@@ -562,8 +557,10 @@ class Course(Generic[T]):
                 results: Any = last.results
                 results.hand_in_all()  # it pulls its feed, which ends with the items
             elif items := self._source.take(sys.maxsize):
-                leg = Leg("serial", 1)
-                leg.results = run_here(self._plan.fn, items, star=self._source.star)
+                leg, values = Leg("serial", 1), list[Any]()
+                leg.results = given_out(
+                    values, run_here(self._plan.fn, items, values, star=self._source.star)
+                )
                 self._legs.append(leg)
             return True
 
@@ -579,14 +576,3 @@ class Course(Generic[T]):
                 leave()
         self._home.unwatch(self)
         return whole
-
-
-def _call(look: Look, item: Any, values: list[Any]) -> BaseException | None:
-    """Run one task under the meter; return what it raised."""
-    try:
-        values.append(look.call(item))
-    except CALLERS:
-        raise
-    except BaseException as raised:  # noqa: BLE001 - the task's own, given out in its place
-        return raised
-    return None

@@ -27,7 +27,7 @@ _FUNCTIONS_KEPT = 256
 _MOST_AT_ONCE = 512
 """Coroutines that wait at once, unless the user says how many."""
 _WAITING_SHARE = 0.05
-_GROWTH = 4
+_GROWTH = 8
 """Times as many threads while all wait: who looks again every half millisecond need not be timid."""
 _VARIABLE = "WHICHEVER_ENGINE"
 
@@ -116,6 +116,10 @@ class Home:
         found = self._known.get(key_of(fn))
         return found is not None and found.is_metered
 
+    def metered_cpu(self, fn: Callable[..., Any]) -> float | None:
+        """Return the CPU seconds that a task took under the meter; None where none was metered."""
+        return self.knowledge(fn).cpu() if self.is_metered(fn) else None
+
     def waits(self, fn: Callable[..., Any]) -> bool:
         """Say whether a function's tasks wait, as far as is known."""
         if not self.is_metered(fn):
@@ -125,11 +129,8 @@ class Home:
         return bool(blocked > _WAITING_SHARE * ledger["wall"])
 
     def note(self, fn: Callable[..., Any], engine: EngineName, workers: int, done: int, reason: str) -> None:
-        """Keep a decision, unless it says what the one before did."""
-        latest = self.latest
-        decision = self.history.note(fn, engine, workers, done, reason)
-        del latest
-        self.latest = decision
+        """Keep a decision."""
+        self.latest = self.history.note(fn, engine, workers, done, reason)
 
     def grow(self, pool: Any) -> bool:
         """Let there be more threads, if tasks wait for one. False when none does, or no more may be."""
@@ -183,23 +184,26 @@ class Home:
         """Say whether the calling thread is the scout's."""
         return threading.get_ident() == self._scout_thread
 
-    def on_wait(self) -> None:
-        """In the scout's thread: the program waits."""
+    def on_wait(self) -> bool:
+        """In the scout's thread: the program waits. False when there is nothing to be done about that."""
         self._scout_thread = threading.get_ident()
         if not self._lock.acquire(blocking=False):
-            return
+            return True
         try:
             watched, tasks = tuple(self._watched), self._watches_tasks
         finally:
             self._lock.release()
+        has_helped = False
         for course in watched:
-            course.on_wait()
+            has_helped |= course.on_wait()
         growing = self.stable.growing()
-        if tasks and not (growing is not None and self.grow(growing)):
+        has_grown = tasks and growing is not None and self.grow(growing)
+        if tasks and not has_grown:
             with self._lock:
                 self._watches_tasks = False
                 if not self._watched:
                     self._scout.disarm()
+        return has_helped or has_grown
 
     def close(self, wait: float = 0.0) -> None:
         """End the scout, and wait for it for so many seconds; keep what was learned."""
@@ -223,10 +227,9 @@ def _asked_for() -> EngineName | None:
     return None
 
 
-def _on_wait(own: weakref.ref[Home]) -> None:
+def _on_wait(own: weakref.ref[Home]) -> bool:
     home = own()
-    if home is not None:
-        home.on_wait()
+    return home is not None and home.on_wait()
 
 
 def key_of(fn: Callable[..., Any]) -> Any:

@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from whichever._types import ENGINE_NAMES
+from whichever._types import COPYING, ENGINE_NAMES
 from whichever.advisor._judge import Case, Trial
 from whichever.advisor._machine import known_costs
 from whichever.advisor._neighbours import Neighbours
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from whichever.advisor._effects import Reach
     from whichever.advisor._judge import Answer
 
-COPYING: tuple[EngineName, ...] = ("interpreters", "processes")
 _NOT_ONLY_MODULES = frozenset({"__main__", "builtins", "whichever", "sys"})
 _MAPPED_TASK_SECONDS = 3e-7
 _LENGTHS = 500
@@ -102,6 +101,12 @@ class Knowledge:
     def wall(self) -> float:
         """Return the seconds of a task, as they were when it was metered."""
         return float(json.loads(self.case.ledger).get("wall", 0.0))
+
+    def cpu(self) -> float:
+        """Return the CPU seconds of a task, as it was metered; child processes not counted."""
+        ledger = json.loads(self.case.ledger)
+        parts = ledger["parts"]
+        return float(parts["held"] + parts["released"] + ledger["inner_cpu"])
 
     def recollection(self, engine: EngineName, workers: int, tasks: int, seconds: float) -> Recollection:
         """Return what is worth being remembered, of a run of so many tasks."""

@@ -30,8 +30,8 @@ class Leg:
         engine: The engine.
         workers: Its workers.
         pool: Its pool; None for a plain loop.
-        is_trial: Whether it is to tell whether this engine is faster.
-        seconds: For how long, then.
+        trial_seconds: For how long it is a trial, which tells whether this engine is faster.
+        cpu: CPU seconds of a task, as it was metered; None where none was.
     """
 
     def __init__(
@@ -40,19 +40,19 @@ class Leg:
         workers: int,
         pool: Any = None,
         *,
-        rivals: tuple[tuple[EngineName, int], ...] = (),
-        seconds: float = 0.0,
+        trial_seconds: float = 0.0,
+        cpu: float | None = None,
     ) -> None:
         self.engine = engine
         self.workers = workers
         self.pool = pool
-        self.rivals = rivals
-        self.trial_seconds = seconds
+        self.trial_seconds = trial_seconds
         self.results: Iterator[Any] = iter(())
         self.rest: Iterator[Any] | None = None
         self.is_over = False
         self.is_doubtful = False
-        self.pilot = _core.Pilot()
+        # The CPU time of threads is that of this whole process, of who reads the results too.
+        self.pilot = _core.Pilot(cpu, is_shared=engine == "threads")
         self.recent: deque[Any] = deque()  # handed in to threads, but for as many as results were read
         self.given = 0
         self._block = 1
@@ -76,12 +76,6 @@ class Leg:
         self.given += len(items)
         if self.engine == "threads":
             self.recent.extend(items)
-
-    def hand_in_one(self, item: Any) -> None:
-        """Remember an item that goes to the engine."""
-        self.given += 1
-        if self.engine == "threads":
-            self.recent.append(item)
 
     def window(self) -> tuple[int, float, float] | None:
         """Return tasks ended, seconds and CPU seconds since the last window, if it is time for one."""

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from whichever._types import COPYING
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -36,7 +38,6 @@ _WATCH_SECONDS = 0.05
 _WATCHED_ALL = 3
 """Items that are compared with what they were before, each of them; after that ever fewer."""
 _PAYLOADS = 3
-_COPYING: tuple[EngineName, ...] = ("interpreters", "processes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +106,10 @@ class Look:
     def call(self, item: Any) -> Any:
         """Run the task of `item`."""
         args = item if self._star else (item,)
-        meter, watched = self._meter, False
+        meter, watched, given = self._meter, False, item
         if meter is not None:
-            watched = self._begin_watching(item)
+            given = self._given(item)
+            watched = self._begin_watching(given)
         begin = time.perf_counter()
         try:
             result = self._run(args)
@@ -119,10 +121,14 @@ class Look:
                 self._serious_seconds += seconds
         if meter is not None:
             if watched:
-                self._end_watching(item)
+                self._end_watching(given)
             if len(self._pairs) < _PAYLOADS or self._count & (self._count - 1) == 0:
-                self._pairs.append((item, result))
+                self._pairs.append((given, result))
         return result
+
+    def _given(self, item: Any) -> Any:
+        """Return all that a task gets: what it may change, and what would have to travel."""
+        return (*item, *self._kwargs.values()) if self._kwargs else item
 
     def _run(self, args: Any) -> Any:
         meter = self._meter
@@ -174,8 +180,9 @@ class Look:
         know = self._home.knowledge(self._fn)
         if not know.is_checked:
             try:
-                reach = inspect_function(know.fn, item)
-                know.learn_reach(reach, exclusions_before(know.fn, item, reach))
+                given = self._given(item)
+                reach = inspect_function(know.fn, given)
+                know.learn_reach(reach, exclusions_before(know.fn, given, reach))
                 if not know.copies_are_excluded():
                     self._watch = Watch(know.fn, reach, budget=_WATCH_SECONDS)
             except Exception as error:  # noqa: BLE001 - what is read belongs to other threads, which may change it
@@ -209,7 +216,7 @@ class Look:
         reason = (
             f"could not be looked at ({type(error).__name__}: {error}): something else changes it meanwhile"
         )
-        self._home.knowledge(self._fn).exclude(dict.fromkeys(_COPYING, reason))
+        self._home.knowledge(self._fn).exclude(dict.fromkeys(COPYING, reason))
 
     def decide(self, left: int) -> Choice:
         """Choose for `left` tasks by what is known."""

@@ -13,6 +13,7 @@ from whichever.auto._results import Results
 from whichever.auto._tasks import Tasks
 from whichever.executors._exit import Ending
 from whichever.executors._face import PoolFace, check_workers
+from whichever.executors._living import Living
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
@@ -69,7 +70,7 @@ class Pool(PoolFace, ThreadPoolExecutor):
         super().__init__(0 if workers is None else workers)
         self._home = Home(chosen, workers, verbose=verbose, remember=remember)
         self._tasks = Tasks(self._home)
-        self._courses: weakref.WeakSet[Course[Any]] = weakref.WeakSet()
+        self._courses: Living[Course[Any]] = Living()
         self._is_closed = False
         self._ending = _Ending(self._home, self._courses)
         self._ending.keep()
@@ -100,9 +101,9 @@ class Pool(PoolFace, ThreadPoolExecutor):
         Raises:
             RuntimeError: The pool was shut down.
         """
-        import asyncio  # noqa: PLC0415 - who awaits has loaded it
+        from whichever.auto._asynchronous import outcome_of  # noqa: PLC0415 - who awaits has loaded asyncio
 
-        return await asyncio.wrap_future(self.submit(fn, *args, **kwargs))
+        return await outcome_of(self.submit(fn, *args, **kwargs))
 
     def amap(
         self,
@@ -196,7 +197,7 @@ class Pool(PoolFace, ThreadPoolExecutor):
 class _Ending(Ending):
     """Hands in at exit what a map was to hand in, before the pools that it goes to are joined; and ends the scout."""
 
-    def __init__(self, home: Home, courses: weakref.WeakSet[Course[Any]]) -> None:
+    def __init__(self, home: Home, courses: Living[Course[Any]]) -> None:
         self._home, self._courses = home, courses
 
     def end_at_exit(self, *, interrupted: bool) -> None:

@@ -7,10 +7,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from whichever import executors
+from whichever.executors import (
+    ThreadPool,
+)  # at once: when tasks wait, the first ones must not wait for an import
 
 if TYPE_CHECKING:
     from whichever._types import EngineName
-    from whichever.executors import ThreadPool
     from whichever.executors._face import PoolFace
 
 MOST_THREADS = 128
@@ -47,9 +49,7 @@ class Stable:
             RuntimeError: The auto pool was shut down.
         """
         with self._lock:
-            if self._closed:
-                msg = "cannot schedule new futures after shutdown"
-                raise RuntimeError(msg)
+            self._require_open()
             found = self._pools.get((engine, workers))
             if found is None:
                 found = self._pools[engine, workers] = _make(engine, workers)
@@ -58,29 +58,27 @@ class Stable:
     def threads(self) -> ThreadPool:
         """Return the thread pool that grows: see `grow`."""
         with self._lock:
-            if self._closed:
-                msg = "cannot schedule new futures after shutdown"
-                raise RuntimeError(msg)
-            found = self._pools.get(("threads", _GROWING))
-            if not isinstance(found, executors.ThreadPool):
-                found = executors.ThreadPool(min(self._cores + 1, self.most_threads), "whichever-auto")
+            self._require_open()
+            found = self.growing()
+            if found is None:
+                found = ThreadPool(min(self._cores + 1, self.most_threads), "whichever-auto")
                 self._pools["threads", _GROWING] = found
             return found
+
+    def _require_open(self) -> None:
+        if self._closed:
+            msg = "cannot schedule new futures after shutdown"
+            raise RuntimeError(msg)
 
     def growing(self) -> ThreadPool | None:
         """Return the thread pool that grows, if there is one, closed or not."""
         found = self._pools.get(("threads", _GROWING))
-        return found if isinstance(found, executors.ThreadPool) else None
+        return found if isinstance(found, ThreadPool) else None
 
     def open_engines(self) -> set[EngineName]:
         """Name the engines that have a pool already."""
         with self._lock:
             return {engine for engine, _ in self._pools}
-
-    def processes(self) -> int:
-        """Return the workers of the largest process pool; 0 when there is none."""
-        with self._lock:
-            return max((workers for engine, workers in self._pools if engine == "processes"), default=0)
 
     def is_closed(self) -> bool:
         """Say whether it was shut down."""
@@ -111,9 +109,9 @@ class Stable:
 
 
 def _make(engine: EngineName, workers: int) -> PoolFace:
-    # Each loads its room when it is first made: a program whose tasks wait loads no processes.
+    # The others are loaded when they are first made: a program whose tasks wait loads no processes.
     if engine == "threads":
-        return executors.ThreadPool(workers, "whichever-auto")
+        return ThreadPool(workers, "whichever-auto")
     if engine == "processes":
         return executors.ProcessPool(workers)
     if engine == "interpreters":

@@ -22,9 +22,11 @@ from multiprocessing import process as mp_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whichever import _core
 from whichever.errors import EngineError, EngineUnavailableError
 from whichever.executors._boot import search_path, thread_limits
 from whichever.executors._cores_left import cores_left
+from whichever.executors._living import Living
 from whichever.executors._remote import cargo
 from whichever.executors._remote.configuring import send_configuration
 from whichever.executors._remote.loading import loading
@@ -72,26 +74,29 @@ class Hired:
 
     Attributes:
         token: Its number in the template's answers.
-        socket: The worker is killed when this is closed: keep it as long as the worker may live.
+        lifeline: The worker is killed when this is closed: keep it as long as the worker may live.
         process: The process, if multiprocessing made it.
         pid: Its process id; None until the template has told it.
     """
 
     token: int
-    socket: socket.socket
+    lifeline: _core.Descriptor
     process: BaseProcess | None = None
     pid: int | None = None
-    _report: Any = field(default=None, repr=False)
+    report: _core.Descriptor | None = field(default=None, repr=False)
 
     def stack(self) -> str | None:
         """Return the Python stack that the worker left when it crashed; None if it left none."""
-        text = os.pread(self._report.fileno(), _CRASH_BYTES, 0).decode(errors="replace").strip()
+        if self.report is None:
+            return None
+        text = os.pread(self.report.fileno(), _CRASH_BYTES, 0).decode(errors="replace").strip()
         return text or None
 
     def close(self) -> None:
-        """Give up the socket and the crash report."""
-        self.socket.close()
-        self._report.close()
+        """Give up the lifeline and the crash report."""
+        self.lifeline.close()
+        if self.report is not None:
+            self.report.close()
 
 
 class Crew:
@@ -143,10 +148,10 @@ class Crew:
                 failure = error
                 self._dismiss(limits)
                 continue
-            self._lifelines.add(spare.socket)
+            lifeline = self._lifeline(spare.socket)
             with contextlib.suppress(OSError):  # the worker that was asked for is on its way
                 self._refill(template)
-            return Hired(spare.token, spare.socket, _report=report)
+            return Hired(spare.token, lifeline, report=report)
         report.close()
         msg = f"the template process that starts workers cannot be reached: {failure}"
         raise EngineError(msg) from failure
@@ -193,12 +198,12 @@ class Crew:
         spares = _spare_count(sharers()) if self._spares is None else self._spares
         while len(template.spares) < spares:
             spare = template.fork()
-            self._lifelines.add(spare.socket)
+            self._spare_lifelines.add(spare.socket)
             template.spares.append(spare)
 
     def _hire_from(self, context: BaseContext, order: Order) -> Hired:
         ours, theirs = socket.socketpair()
-        self._lifelines.add(ours)
+        self._spare_lifelines.add(ours)
         report = _report_file()
         configuration = _configuration(order)
         try:
@@ -215,7 +220,12 @@ class Crew:
             ours.close()
             report.close()
             raise
-        return Hired(new_token(), ours, process, process.pid, report)
+        return Hired(new_token(), self._lifeline(ours), process, process.pid, report)
+
+    def _lifeline(self, sock: socket.socket) -> _core.Descriptor:
+        lifeline = _core.Descriptor(sock.detach())
+        self._lifelines.add(lifeline)
+        return lifeline
 
     def close(self) -> None:
         """End templates and spares; the crew may be used again afterwards."""
@@ -232,14 +242,15 @@ class Crew:
         """Give up, in a forked copy of the process, what is the original's."""
         for template in self._templates.values():
             template.forget()
-        for sock in list(self._lifelines):  # or the workers would outlive the caller for as long as we live
-            sock.close()
+        for lifeline in (*self._lifelines, *self._spare_lifelines):  # or workers would live as long as we do
+            lifeline.close()
         self._forget()
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._templates: dict[frozenset[tuple[str, str]], Template] = {}
-        self._lifelines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._lifelines: Living[_core.Descriptor] = Living()
+        self._spare_lifelines: Living[socket.socket] = Living()
 
 
 def _key(limits: dict[str, str]) -> frozenset[tuple[str, str]]:
@@ -295,12 +306,13 @@ def _umask() -> int | None:
     return None
 
 
-def _report_file() -> Any:
+def _report_file() -> _core.Descriptor:
     """Return a file in memory, for what faulthandler writes when the worker crashes."""
     try:
-        return os.fdopen(os.memfd_create("whichever-crash"), "r+b", buffering=0)
+        return _core.Descriptor(os.memfd_create("whichever-crash"))
     except (AttributeError, OSError):
-        return tempfile.TemporaryFile(buffering=0)
+        with tempfile.TemporaryFile(buffering=0) as file:
+            return _core.Descriptor(os.dup(file.fileno()))
 
 
 @functools.cache
@@ -330,8 +342,9 @@ _crews: weakref.WeakSet[Crew] = weakref.WeakSet()
 
 @atexit.register  # pools, which register later, end before
 def _close_all() -> None:
-    for one in list(_crews):
-        one.close()
+    with contextlib.suppress(KeyboardInterrupt):  # all is over but this, and templates end with us
+        for one in list(_crews):
+            one.close()
 
 
 def _forget_all() -> None:

@@ -110,8 +110,7 @@ class Future(_core.FutureCell, futures.Future[T]):
     def _tell_waiters(self) -> None:
         waiters: _Waiters | None = self.__dict__.get("waiters")
         if waiters is not None:
-            with self._guard():
-                waiters.tell()
+            self._guard().tell(waiters)
 
     def _call_all_back(self) -> None:
         for callback in self._take_callbacks():
@@ -142,13 +141,15 @@ class Future(_core.FutureCell, futures.Future[T]):
 class _Guard:
     """A future's lock, as ``concurrent.futures`` uses it: while it is held, the state does not change.
 
-    The task may end all the same; `ended` is what the holder saw when it took the lock.
+    The task may end all the same; `ended` is what the holder saw when it took the lock. Then the holder tells of it:
+    whoever found that it has ended never waits for the lock, which a Ctrl-C may have left held for good.
     """
 
     def __init__(self, future: Future[Any]) -> None:
         self._future = future
         self._lock = threading.RLock()
         self._depth = 0
+        self._late: _Waiters | None = None
         self.ended: bool | None = None
 
     def acquire(self) -> bool:
@@ -166,6 +167,18 @@ class _Guard:
             self.ended = None
         self._depth -= 1
         self._lock.release()
+        if self._late is not None:
+            self.tell(self._late)
+
+    def tell(self, waiters: _Waiters) -> None:
+        """Tell the waiters that the task has ended; or leave that to whoever holds the lock."""
+        self._late = waiters  # before the try: who holds the lock looks at it after having given it back
+        while self._late is not None and self._lock.acquire(blocking=False):
+            try:
+                self._late = None
+                waiters.tell()
+            finally:
+                self._lock.release()
 
     def __enter__(self) -> bool:
         return self.acquire()

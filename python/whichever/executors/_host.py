@@ -8,7 +8,6 @@ import pickletools
 import signal as signals
 import sys
 import threading
-import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,8 +71,6 @@ class Host:
         self._own_crew = own_crew
         self._numbers = itertools.count(1)
         self._hired: dict[int, Hired] = {}
-        # Of a host that goes before all its workers have: what is open is closed, not left to the garbage collector.
-        weakref.finalize(self, _let_go, self._hired).atexit = False
         self._ended: OrderedDict[int, tuple[int | None, str | None]] = OrderedDict()
         self._lock = threading.Lock()
         # Who brings a crew knows what tasks need; its templates start anew each time.
@@ -120,7 +117,7 @@ class Host:
         with self._lock:
             hired = self._hired.get(token)
         if hired is not None:
-            hired.socket.close()
+            hired.lifeline.close()
 
     def ended(self, token: int) -> None:
         """Let go of a worker that has ended."""
@@ -256,8 +253,3 @@ def _signal_name(number: int) -> str:
         return signals.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _let_go(hired: dict[int, Hired]) -> None:
-    while hired:
-        hired.popitem()[1].close()

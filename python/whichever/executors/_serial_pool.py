@@ -212,11 +212,16 @@ class _Results(Generic[T]):
 
     def _give(self, future: Future[T]) -> T:
         try:
-            if future.exception() is not None:
+            error = future.exception()
+            if error is not None:
                 self.close()
+            if isinstance(error, StopIteration):  # raised here, it would end the results without a word
+                msg = "a task raised StopIteration"
+                raise RuntimeError(msg) from error  # noqa: TRY004 - what a generator makes of it
             result: T = future.result()
             return result
         finally:
+            error = None
             del future  # an error's traceback holds this frame
 
     def _next(self) -> Future[T]:

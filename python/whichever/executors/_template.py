@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from whichever import _core
 from whichever.executors._boot import search_path
 from whichever.executors._remote.foreman import PACKET
 
+_SHORTEST_PAUSE_SECONDS = 0.0005
+_LONGEST_PAUSE_SECONDS = 0.02
+"""Between two looks whether the process has ended."""
 _PROGRAM = """\
 # the template of whichever's worker processes
 import json
@@ -81,7 +85,9 @@ class Template:
         self.limits = limits
         self.modules: frozenset[str] = frozenset()
         self.spares: deque[Spare] = deque()
+        # The object stays with us: it goes by Python code, in which a Ctrl-C would be lost.
         self._process, self._control = _start(self.limits)
+        self._has_ended = False
         self._number = _core.adopt_template(self._control.fileno())
 
     def learn(self, modules: frozenset[str]) -> None:
@@ -112,7 +118,13 @@ class Template:
 
     def has_ended(self) -> bool:
         """Say whether the process has ended, by whatever means; its spares end with it."""
-        return self._process.poll() is not None
+        # Not by `Popen.poll`, which a Ctrl-C leaves with its lock held.
+        if not self._has_ended:
+            try:
+                self._has_ended = os.waitpid(self._process.pid, os.WNOHANG)[0] != 0
+            except ChildProcessError:  # collected by somebody else, or just before a Ctrl-C
+                self._has_ended = True
+        return self._has_ended
 
     def hang_up(self) -> None:
         """Let the template and its spares end."""
@@ -128,17 +140,20 @@ class Template:
         for spare in self.spares:
             spare.socket.close()
         self._control.close()
-        self._process.returncode = 0  # it is not our child, and Popen must not look for it
+        self._has_ended = True  # it is not our child
 
     def wait(self, seconds: float) -> None:
         """Wait for its end; kill it after `seconds`."""
+        end, pause = time.monotonic() + seconds, _SHORTEST_PAUSE_SECONDS
         try:
-            self._process.wait(max(seconds, 0.0))
-        except subprocess.TimeoutExpired:
-            pass
+            while not self.has_ended() and (left := end - time.monotonic()) > 0:
+                time.sleep(min(pause, left))
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
         finally:
-            self._process.kill()  # does nothing to one that has ended
-            self._process.wait()
+            if not self.has_ended():
+                os.kill(self._process.pid, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(self._process.pid, 0)
 
 
 def new_token() -> int:
@@ -169,6 +184,7 @@ def _start(limits: dict[str, str]) -> tuple[subprocess.Popen[bytes], socket.sock
     finally:
         theirs.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    process.returncode = 0  # it need not look for its end: see `Template.has_ended`
     return process, ours
 
 

@@ -1,8 +1,9 @@
 //! `_core.Scout`: a thread beside the interpreter that sees when the program waits although there is more to do.
 //!
-//! The program waits when nobody holds the GIL and its threads use hardly any CPU. The scout looks at both from outside,
-//! so a program that computes is not slowed by it; only when it waits does the scout take the GIL and ask its owner what
-//! to do. Sleeping costs it nothing: it looks only while it is armed.
+//! The program waits when nobody holds the GIL, its threads use hardly any CPU, and none of them queues for a core: on a
+//! busy machine a program that computes may long get none. The scout looks at all three from outside, so a program that
+//! computes is not slowed by it; only when it waits does the scout take the GIL and ask its owner what to do. Sleeping
+//! costs it nothing: it looks only while it is armed, and ever less often while there is nothing to be done.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,15 +11,16 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use whichever_sys::{
-    SignalsBlocked, monotonic_ns, process_cpu_ns, thread_cpu_ns_of, thread_id, usable_cores,
-};
+use whichever_sys::{monotonic_ns, process_cpu_ns, thread_cpu_ns_of, thread_id, usable_cores};
 
-use crate::gil::Gil;
+use super::queued::{is_runnable, other_is_runnable};
+use crate::gil::{Gil, visit};
 use crate::pool::forks;
 
 /// From one look to the next.
 const TICK: Duration = Duration::from_micros(500);
+/// The same where its owner has had nothing to do for long.
+const LONGEST_TICK: Duration = Duration::from_millis(8);
 /// Share of a core below which the program does next to nothing.
 const IDLE_CORES: f64 = 0.5;
 /// The same for a build without a GIL, for each usable core.
@@ -36,7 +38,7 @@ const LONGEST_WAIT_SECONDS: f64 = 10.0;
 #[pyclass(frozen, module = "whichever._core")]
 pub(crate) struct Scout {
     shared: Mutex<Arc<Shared>>,
-    /// Called in the scout's thread, attached.
+    /// Called in the scout's thread, attached; returns whether there was something to do.
     waits: Py<PyAny>,
 }
 
@@ -120,8 +122,8 @@ impl Scout {
             has_gil: crate::gil::has_gil(py)?,
             waits: self.waits.clone_ref(py),
         };
-        let _blocked = SignalsBlocked::new();
         let thread = std::thread::Builder::new().name("whichever-scout".to_owned());
+        // It starts threads that run tasks: its signal mask, which they inherit, is that of whoever uses the pool.
         // Without the thread nobody sees that the program waits: it is slower, and right.
         state.has_thread = thread.spawn(move || watch.run()).is_ok();
         Ok(())
@@ -185,7 +187,7 @@ impl Watch {
             }
         }
         let Self { shared, waits, .. } = self;
-        let _gone = Python::try_attach(move |_attached| drop(waits));
+        let _gone = visit(move |_attached| drop(waits));
         shared.lock().has_thread = false;
         shared.changed.notify_all();
     }
@@ -193,10 +195,13 @@ impl Watch {
     /// Look while it is armed. False when the interpreter is gone.
     fn look(&self) -> bool {
         let most = if self.has_gil { IDLE_CORES } else { IDLE_SHARE * usable_cores().cores };
-        let (mut last, mut looks, mut waits) = (self.clocks(), 0, 1.0);
+        let (mut last, mut looks, mut waits, mut tick) = (self.clocks(), 0, 1.0, TICK);
         while self.shared.armed.load(Ordering::Acquire) {
-            std::thread::sleep(TICK);
+            std::thread::sleep(tick);
             let now = self.clocks();
+            if now.watched != last.watched {
+                tick = TICK;
+            }
             let is_idle = now.cores_since(&last) < most && self.gil.is_none_or(|gil| gil.holder().is_none());
             last = now;
             looks = if is_idle { looks + 1 } else { 0 };
@@ -204,17 +209,29 @@ impl Watch {
             if looks < LOOKS || waits < WAITS {
                 continue;
             }
-            let told = Python::try_attach(|py| {
-                if let Err(error) = self.waits.bind(py).call0() {
-                    error.write_unraisable(py, None);
-                }
-            });
-            if told.is_none() {
-                return false;
+            if self.is_queued() {
+                looks = 0;
+                continue;
             }
+            let told = visit(|py| {
+                self.waits.bind(py).call0().and_then(|useful| useful.is_truthy()).unwrap_or_else(|error| {
+                    error.write_unraisable(py, None);
+                    false
+                })
+            });
+            let Some(was_useful) = told else { return false };
+            tick = if was_useful { TICK } else { (2 * tick).min(LONGEST_TICK) };
             last = self.clocks();
         }
         true
+    }
+
+    /// Whether a thread that was to be seen waiting could go on if it got a core.
+    fn is_queued(&self) -> bool {
+        match self.shared.watched.load(Ordering::Relaxed) {
+            0 => other_is_runnable(thread_id()),
+            watched => is_runnable(watched),
+        }
     }
 
     fn clocks(&self) -> Clocks {

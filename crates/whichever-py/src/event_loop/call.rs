@@ -90,7 +90,8 @@ pub(super) fn call<'py>(
     callback: &Bound<'py, PyAny>,
     args: &Bound<'py, PyTuple>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    callback.call1(args)
+    // Most callbacks take nothing: then there is no tuple to be taken apart.
+    if args.is_empty() { callback.call0() } else { callback.call1(args) }
 }
 
 /// Call a method with one argument.

@@ -26,6 +26,7 @@ use super::shared::{Shared, Target};
 use super::wait::{Until, wait_for};
 use crate::ctrl_c::{self, in_spite_of_ctrl_c};
 use crate::future::{Limit, Outcome};
+use crate::raised::by_iterator;
 
 /// A slow iterator's items do not wait longer than this for company.
 const BLOCK_NS: u64 = 100_000;
@@ -294,7 +295,7 @@ impl MapIterator {
         }
         match outcome {
             Outcome::Value(value) => Ok(value),
-            Outcome::Error(error) => self.fail(py, source, PyErr::from_value(error.into_bound(py))),
+            Outcome::Error(error) => self.fail(py, source, by_iterator(py, error)),
         }
     }
 
@@ -400,7 +401,10 @@ impl MapIterator {
     fn send_alone(&self, py: Python<'_>, index: u64, packed: PyResult<Packed>) {
         self.run.open(1);
         match packed {
-            Err(error) => self.run.settle(index, 1, Ended::Unsent(Box::new(error.into_value(py).into_any()))),
+            Err(error) => {
+                ctrl_c::remember(py, &error);
+                self.run.settle(index, 1, Ended::Unsent(Box::new(error.into_value(py).into_any())));
+            }
             Ok(packed) => {
                 let target = Target::Items(Arc::clone(&self.run), index);
                 let context = Arc::clone(&self.plan.context);

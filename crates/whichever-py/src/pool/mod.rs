@@ -3,6 +3,7 @@
 mod block;
 pub(crate) mod codec;
 mod core;
+mod descriptor;
 mod function;
 mod map;
 pub(crate) mod memory;
@@ -14,6 +15,7 @@ mod wait;
 mod worker;
 
 pub(crate) use core::{PoolCore, share_buffer};
+pub(crate) use descriptor::Descriptor;
 pub(crate) use map::{MapIterator, UNREAD};
 pub(crate) use memory::Slab;
 pub(crate) use process::{

@@ -12,6 +12,8 @@ use pyo3::prelude::*;
 use whichever_pool::Warden;
 use whichever_ring::Arena;
 
+use crate::gil::forget_visits;
+
 static FORKS: AtomicU32 = AtomicU32::new(0);
 static WARDEN: Cell<Warden> = Cell::new();
 static ARENA: Cell<Arc<Arena>> = Cell::new();
@@ -65,6 +67,7 @@ impl<T: Send + Sync + 'static> Cell<T> {
 #[pyfunction]
 pub(crate) fn after_fork_in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    forget_visits();
     WARDEN.forget();
     ARENA.forget();
 }

@@ -5,6 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use whichever_pool::Ended;
 
+use crate::ctrl_c;
 use crate::future::Outcome;
 
 /// The future of such a task.
@@ -15,7 +16,10 @@ impl Rescued {
     pub(super) fn by(py: Python<'_>, rescue: &Py<PyAny>, item: &Bound<'_, PyAny>, error: PyErr) -> Ended {
         match rescue.call1(py, (item, error.into_value(py))) {
             Ok(future) => Ended::Unsent(Box::new(Self(future))),
-            Err(error) => Ended::Unsent(Box::new(error.into_value(py).into_any())),
+            Err(error) => {
+                ctrl_c::remember(py, &error);
+                Ended::Unsent(Box::new(error.into_value(py).into_any()))
+            }
         }
     }
 

@@ -6,10 +6,11 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 
+use pyo3::call::PyCallArgs;
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyList, PyString};
 use whichever_pool::{
     Cargo, Crew, Death, Effect, Ended, Hub, Limits, RingLink, Storage, Task, Ticket, Why, Word, Work,
 };
@@ -22,6 +23,7 @@ use super::memory::{Slab, read_bytes};
 use super::process::{arena, forks, warden};
 use crate::ctrl_c::{self, in_spite_of_ctrl_c};
 use crate::future::{Outcome, Promise};
+use crate::gil::visit;
 
 /// What is left to running tasks after Ctrl-C.
 const INTERRUPT_GRACE_NS: u64 = 80_000_000;
@@ -83,14 +85,14 @@ impl Shared {
         let shared = Arc::new(Self { hub, page, host, born: forks(), pump: Mutex::default() });
         let pump = Arc::clone(&shared);
         let handle = py.detach(|| {
-            let _blocked = whichever_sys::SignalsBlocked::new();
+            // Callbacks run in it, and start processes: its signal mask, which they inherit, is that of its maker.
             std::thread::Builder::new().name("whichever-pump".to_owned()).stack_size(512 * 1024).spawn(
                 move || {
                     // Nobody is left to be told when the interpreter ends: whoever ends it stops the pump before.
                     pump.hub.pump(&|work| {
-                        let _ended = Python::try_attach(|py| pump.act(py, work));
+                        let _ended = visit(|py| pump.act(py, work));
                     });
-                    let _ended = Python::try_attach(|py| {
+                    let _ended = visit(|py| {
                         if let Err(error) = pump.host(py).call_method0(intern!(py, "over")) {
                             error.write_unraisable(py, None);
                         }
@@ -246,7 +248,6 @@ impl Shared {
     }
 
     fn try_decode(&self, py: Python<'_>, ended: Ended) -> PyResult<Outcome> {
-        let host = self.host(py);
         let error = match ended {
             Ended::Scalar(code) => {
                 let mut nothing = || Err(PyRuntimeError::new_err("a message between processes is broken"));
@@ -256,10 +257,8 @@ impl Shared {
                 return Ok(Outcome::Value(self.decode_item(py, &mut Decoder::new(&code))?.unbind()));
             }
             Ended::Value(cargo) => return Ok(Outcome::Value(self.load(py, cargo)?.unbind())),
-            Ended::Raised(cargo) => host.call_method1(intern!(py, "raised"), (body(py, &cargo)?, false))?,
-            Ended::Unloadable(cargo) => {
-                host.call_method1(intern!(py, "raised"), (body(py, &cargo)?, true))?
-            }
+            Ended::Raised(cargo) => self.ask(py, intern!(py, "raised"), (body(py, &cargo)?, false))?,
+            Ended::Unloadable(cargo) => self.ask(py, intern!(py, "raised"), (body(py, &cargo)?, true))?,
             Ended::TooLarge(reason) => {
                 PyMemoryError::new_err(reason).into_value(py).into_bound(py).into_any()
             }
@@ -271,13 +270,24 @@ impl Shared {
                     .into_bound(py)
                     .into_any(),
             },
-            Ended::Stopped(_) | Ended::Dropped => host.call_method0(intern!(py, "timed_out"))?,
+            Ended::Stopped(_) | Ended::Dropped => self.ask(py, intern!(py, "timed_out"), ())?,
             Ended::Broken(broken) => {
                 let error = broken.error.as_ref().map(|blob| PyBytes::new(py, blob));
-                host.call_method1(intern!(py, "broken"), (&broken.reason, error))?
+                self.ask(py, intern!(py, "broken"), (&broken.reason, error))?
             }
         };
         Ok(Outcome::Error(error.unbind()))
+    }
+
+    /// Have the host make what is part of an outcome. A Ctrl-C that breaks it off is the user's, not the task's: nobody
+    /// may ever look at the outcome.
+    fn ask<'py>(
+        &self,
+        py: Python<'py>,
+        what: &Bound<'py, PyString>,
+        args: impl PyCallArgs<'py> + Clone,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        in_spite_of_ctrl_c(py, || self.host(py).call_method1(what, args.clone()))
     }
 
     /// The next result of a batch.
@@ -289,7 +299,7 @@ impl Shared {
         match codes.next_pickle()? {
             Some(pickle) => {
                 let blob = PyBytes::new(py, pickle);
-                self.host(py).call_method1(intern!(py, "load"), (blob, PyList::empty(py)))
+                self.ask(py, intern!(py, "load"), (blob, PyList::empty(py)))
             }
             None => {
                 let mut nothing = || Err(PyRuntimeError::new_err("a message between processes is broken"));
@@ -300,7 +310,7 @@ impl Shared {
 
     fn died<'py>(&self, py: Python<'py>, death: &Death) -> PyResult<Bound<'py, PyAny>> {
         let facts = (death.token, death.pid, death.signal, death.exit_code, death.peak_bytes);
-        self.host(py).call_method1(intern!(py, "died"), facts)
+        self.ask(py, intern!(py, "died"), facts)
     }
 
     fn load<'py>(&self, py: Python<'py>, cargo: Cargo) -> PyResult<Bound<'py, PyAny>> {
@@ -318,7 +328,7 @@ impl Shared {
         for loan in cargo.buffers {
             buffers.append(Bound::new(py, Slab::of_loan(loan)?)?)?;
         }
-        self.host(py).call_method1(intern!(py, "load"), (blob, buffers))
+        self.ask(py, intern!(py, "load"), (blob, buffers))
     }
 }
 

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use whichever_queue::Watch;
 use whichever_ring::{Depot, DepotError, DepotWant};
 
+use crate::gil::visit;
 use crate::pool::forks;
 
 const SLICE: Duration = Duration::from_millis(100);
@@ -117,7 +118,7 @@ impl Watcher {
     /// Sleep for the bells until there are none.
     fn run(&self) {
         while let Some(bells) = self.next() {
-            let rung = Python::try_attach(|py| {
+            let rung = visit(|py| {
                 for (_, bell) in bells {
                     if let Err(error) = bell.call0(py) {
                         error.write_unraisable(py, None);

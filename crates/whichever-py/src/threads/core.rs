@@ -263,3 +263,9 @@ fn in_ns(seconds: Option<f64>) -> u64 {
 pub(crate) fn refuse_tasks() {
     ENDING.store(true, Ordering::Relaxed);
 }
+
+/// Whether they do.
+#[pyfunction]
+pub(crate) fn refuses_tasks() -> bool {
+    ENDING.load(Ordering::Relaxed)
+}

@@ -20,6 +20,7 @@ use super::run::Run;
 use crate::ctrl_c;
 use crate::future::{Limit, Outcome, park};
 use crate::pool::UNREAD;
+use crate::raised::by_iterator;
 
 /// Items that are taken from a collection without waiting for results, at most.
 const EAGER_TASKS: usize = 100_000;
@@ -91,7 +92,7 @@ impl ThreadMap {
             match self.run.take() {
                 Some(Outcome::Value(value)) => return Ok(Some(value)),
                 Some(Outcome::Error(error)) => {
-                    return self.fail(&mut source, PyErr::from_value(error.into_bound(py)));
+                    return self.fail(&mut source, by_iterator(py, error));
                 }
                 None if self.is_done(&source) => {
                     self.give_up(&mut source);

@@ -12,7 +12,7 @@ mod station;
 mod turn;
 mod worker;
 
-pub(crate) use core::{ThreadPoolCore, refuse_tasks};
+pub(crate) use core::{ThreadPoolCore, refuse_tasks, refuses_tasks};
 pub(crate) use crew::Crew;
 pub(crate) use deadlines::Timekeeper;
 pub(crate) use map::ThreadMap;

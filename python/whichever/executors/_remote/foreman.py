@@ -40,7 +40,8 @@ def main(config: dict[str, Any]) -> NoReturn:
     """Import the modules, then fork workers on request."""
     # A handler, not SIG_IGN: programs that tasks start must still die of Ctrl-C. The caller blocked it.
     signal.signal(signal.SIGINT, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    # SIGCHLD, whatever thread of the caller started us: without it no worker would be missed.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGCHLD})
     sys.argv[:] = config["argv"]
     sys.modules["__main__"] = types.ModuleType("__main__")  # not the few lines that started us
     foreman = _Foreman(config)
