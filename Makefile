@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RIVALS ?= .venv-rivals
 LIBRARIES ?= .venv-libraries
+LOOPS ?= .venv-loops
 EXTRAS ?= dev
 ARGS ?=
 # How long each of the stress runs takes.
@@ -18,7 +19,8 @@ SAY := tools/quietly
 RUST := Cargo.toml Cargo.lock $(shell find crates -type f)
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 STUBTEST := --allowlist tools/stubtest-allowlist.txt --ignore-unused-allowlist
-BENCHES := $(filter-out benches/auto.py benches/auto_short.py benches/process_pool.py benches/queues.py,$(wildcard benches/[!_]*.py))
+# Those that want rivals have targets of their own.
+BENCHES := $(filter-out $(addprefix benches/,auto.py auto_short.py process_pool.py queues.py loops.py loop_micro.py),$(wildcard benches/[!_]*.py))
 
 # One interpreter for every cargo command, or PyO3 is built again at each change between them.
 export PYO3_PYTHON := $(abspath $(BIN))/python
@@ -29,8 +31,8 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 # A target each, so that `make -k lint` names all that fail and `make lint-mypy` runs one.
 GATES := fmt clippy ruff format mypy stubtest layers sizes house tables
 
-.PHONY: help build demo test test-rust test-loom test-python test-all lint bench bench-auto bench-rivals conformance
-.PHONY: soak stress random-programs tables pythons clean
+.PHONY: help build demo test test-rust test-loom test-python test-all lint bench bench-auto bench-rivals bench-loops conformance
+.PHONY: conformance-loop soak soak-loop stress random-programs tables pythons clean
 .PHONY: $(addprefix lint-,$(GATES))
 .DELETE_ON_ERROR:
 
@@ -41,8 +43,11 @@ help:
 	@echo 'make bench     accuracy, regret and price into benches/results, and the tables made of them'
 	@echo 'make bench-auto  Pool() beside every engine and the usual pools on all workloads; hours; ARGS= for a look'
 	@echo 'make bench-rivals  the process pool and the queue beside their rivals, which go into $(RIVALS); ARGS=--quick for a look'
+	@echo 'make bench-loops  the event loop beside asyncio, uvloop and rloop, which go into $(LOOPS); ARGS=--quick for a look'
 	@echo 'make conformance   CPython'"'"'s own tests of pools, futures and queues, under every CPython that has them'
+	@echo 'make conformance-loop  CPython'"'"'s own tests of asyncio, and uvloop'"'"'s, on our event loop and its rivals'
 	@echo 'make soak      the process pool hard and long: killed workers, 10 000 pools, ten million tasks'
+	@echo 'make soak-loop  the event loop hard and long: ten million messages, resets, half closes, errors; ARGS="--seconds 60"'
 	@echo 'make stress    queues and pools at random, ten minutes together: timeouts, cancellations, closings, kills; SECONDS=30 each'
 	@echo 'make random-programs  a thousand random programs on Pool(), each against plain map; ARGS="--only N" for one'
 	@echo 'make pythons   fetch CPython $(VERSIONS) into .pythons, for make test-all'
@@ -76,7 +81,7 @@ endif
 # Loom replaces the atomics, so everything is built anew: in a folder of its own.
 test-loom: build
 	@$(SAY) 'loom' env RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target-loom \
-	  cargo test -p whichever-ring -p whichever-sync -p whichever-queue --release --test loom --locked --quiet
+	  cargo test -p whichever-ring -p whichever-sync -p whichever-queue -p whichever-reactor --release --test loom --locked --quiet
 
 test-python: build
 	@$(BIN)/python -m pytest $(ARGS)
@@ -127,6 +132,11 @@ bench-rivals:
 	@$(RIVALS)/bin/python benches/queues.py $(filter --quick,$(ARGS))
 	@$(MAKE) --no-print-directory tables
 
+bench-loops: $(LOOPS)/.ready
+	@$(LOOPS)/bin/python benches/loops.py $(ARGS)
+	@$(LOOPS)/bin/python benches/loop_micro.py $(filter --quick,$(ARGS))
+	@$(MAKE) --no-print-directory tables
+
 # The libraries of all workloads, joblib among them, have an environment and a target folder of their own, too.
 bench-auto: ARGS = --full --repeats 3
 bench-auto:
@@ -135,14 +145,27 @@ bench-auto:
 	@$(LIBRARIES)/bin/python benches/auto_short.py $(filter --full,$(ARGS))
 	@$(MAKE) --no-print-directory tables
 
+# The other event loops have an environment and a target folder of their own, too.
+.PHONY: $(LOOPS)/.ready
+$(LOOPS)/.ready:
+	@$(MAKE) --no-print-directory build VENV=$(LOOPS) EXTRAS=dev,loops CARGO_TARGET_DIR=target/loops
+
 conformance: build
 	@$(BIN)/python tools/conformance.py --every-python $(ARGS)
 	@$(BIN)/python tools/conformance.py --every-python --threads $(ARGS)
 	@$(BIN)/python tools/queue_conformance.py --every-python
 	@$(MAKE) --no-print-directory tables
 
+conformance-loop: $(LOOPS)/.ready
+	@$(LOOPS)/bin/python tools/loop_conformance.py $(ARGS)
+	@$(MAKE) --no-print-directory tables
+
 soak: build
 	@$(BIN)/python tools/soak.py --out soak_process_pool $(ARGS)
+	@$(MAKE) --no-print-directory tables
+
+soak-loop: build
+	@$(BIN)/python tools/soak_loop.py --out soak_loop $(or $(ARGS),--messages 10000000)
 	@$(MAKE) --no-print-directory tables
 
 stress: build

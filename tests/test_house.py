@@ -273,7 +273,7 @@ def test_help_names_every_target_for_people():
     shown = make_dry("help")
     for target in (
         "demo", "test", "lint", "bench", "bench-auto", "bench-rivals", "conformance", "soak", "random-programs",
-        "pythons", "test-all", "clean",
+        "bench-loops", "conformance-loop", "soak-loop", "pythons", "test-all", "clean",
     ):  # fmt: skip
         assert f"make {target} " in shown
 

@@ -135,7 +135,7 @@ def is_written_for(case: type, way: str) -> bool:
 
 def name_of(test: Any) -> str:
     """Name a test without what every name has in common."""
-    return str(test.id()).removeprefix(f"{PACKAGE}.")
+    return str(test.id()).removeprefix(f"{PACKAGE}.").removeprefix("test.test_asyncio.")
 
 
 class Recorder(unittest.TestResult):

@@ -215,6 +215,11 @@ def pool_tests_failed(results: dict[str, Any]) -> str:
     return markdown_table(rows) if rows else "Every black-box test is ok.\n"
 
 
+def loop_tests_failed(results: dict[str, Any]) -> str:
+    """List what fails on our loop and neither on asyncio's nor by its nature."""
+    return markdown_table(results["failures"]) if results["failures"] else "Nothing.\n"
+
+
 RENDERERS: dict[str, Callable[[Any], str]] = {
     "auto": auto_targets,
     "auto.rivals": auto_rivals,
@@ -260,6 +265,11 @@ RENDERERS: dict[str, Callable[[Any], str]] = {
             "efficiency_10ms": "at 10 ms",
         }
     ),
+    "conformance_loop.failures": loop_tests_failed,
+    "loop_micro.rows": lambda results: markdown_table(results["rows"]),
+    "loop_micro.targets": lambda results: markdown_table(results["targets"]),
+    "loops.rows": lambda results: markdown_table(results["rows"]),
+    "loops.targets": lambda results: markdown_table(results["targets"]),
     "queues.rows": lambda results: markdown_table(results["rows"]),
     "queues.targets": lambda results: markdown_table(results["targets"]),
     "verdicts": verdicts,

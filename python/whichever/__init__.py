@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         ThreadPool,
         share,
     )
+    from whichever.loop import EventLoop, new_event_loop, run
     from whichever.meter import Meter
     from whichever.queue import LifoQueue, PriorityQueue, Queue
 
@@ -61,6 +62,7 @@ __all__ = [
     "Decision",
     "EngineError",
     "EngineUnavailableError",
+    "EventLoop",
     "Failure",
     "Forecast",
     "Future",
@@ -94,6 +96,8 @@ __all__ = [
     "__version__",
     "load_ipython_extension",
     "machine",
+    "new_event_loop",
+    "run",
     "share",
     "which",
 ]
@@ -137,6 +141,7 @@ _ROOMS = {
         "ThreadPool",
         "share",
     ),
+    "loop": ("EventLoop", "new_event_loop", "run"),
     "meter": ("Meter",),
     "queue": ("LifoQueue", "PriorityQueue", "Queue"),
 }

@@ -2,6 +2,7 @@
 
 mod auto;
 mod ctrl_c;
+mod event_loop;
 mod future;
 mod gil;
 mod judge;
@@ -21,6 +22,8 @@ mod _core {
 
     #[pymodule_export]
     use super::auto::{Scout, cut_short};
+    #[pymodule_export]
+    use super::event_loop::{DatagramCore, Handle, LoopCore, StreamCore, TimerHandle};
     #[pymodule_export]
     use super::future::{DrainingEvent, FutureCell};
     #[pymodule_export]

@@ -7,6 +7,12 @@
 mod cgroup;
 mod clock;
 mod cores;
+#[cfg(target_os = "linux")]
+mod datagrams;
+#[cfg(unix)]
+mod epoll;
+#[cfg(unix)]
+mod eventfd;
 mod futex;
 mod load;
 #[cfg(unix)]
@@ -21,11 +27,19 @@ mod robust;
 mod scheduling;
 #[cfg(unix)]
 mod shared;
+#[cfg(target_os = "linux")]
+mod stream;
 mod symbols;
 mod usage;
 
 pub use clock::{monotonic_ns, process_cpu_ns, sleep_until, thread_cpu_ns, thread_cpu_ns_of};
 pub use cores::{UsableCores, usable_cores};
+#[cfg(target_os = "linux")]
+pub use datagrams::{Address, Datagrams, IP_DATAGRAM, MOST_DATAGRAMS, send_datagrams};
+#[cfg(unix)]
+pub use epoll::{Epoll, Events, Readiness, Ready, is_open, poll_many};
+#[cfg(unix)]
+pub use eventfd::EventFd;
 pub use futex::{FutexWait, futex_clear_and_wake, futex_wait, futex_wait_here, futex_wake, futex_wake_here};
 pub use load::{available_memory, resident_bytes, running_entities, total_memory};
 #[cfg(unix)]
@@ -40,5 +54,7 @@ pub use robust::{NotTaken, RobustLock, Taken};
 pub use scheduling::{Cores, Priority, SignalsBlocked, raise_priority, thread_id, tighten_timers};
 #[cfg(unix)]
 pub use shared::SharedFile;
+#[cfg(target_os = "linux")]
+pub use stream::{MOST_PARTS, receive, send, send_parts};
 pub use symbols::{StaticWords, find_symbol};
 pub use usage::{Usage, children_cpu_ns, thread_usage};

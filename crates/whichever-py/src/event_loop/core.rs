@@ -1,0 +1,516 @@
+//! What of a loop Python sees: scheduling, its flags, its end.
+
+use std::collections::{HashSet, VecDeque};
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
+use pyo3::{PyTraverseError, PyVisit, intern};
+use whichever_reactor::{Doorbell, Inbox, Poller, Side, Timers, Watches, nanoseconds};
+use whichever_sys::{Datagrams, EventFd, monotonic_ns};
+
+use super::brief::Brief;
+use super::datagram::DatagramCore;
+use super::handle::{Call, Handle, TimerHandle};
+use super::socks::SockWait;
+use super::stream::StreamCore;
+
+/// Something that is to be run now.
+pub(super) enum Ready {
+    /// Once.
+    Handle(Py<Handle>),
+    /// Because a descriptor is ready, and again when it is again.
+    Lasting(Py<Handle>),
+    /// A handle of asyncio's own.
+    Foreign(Py<PyAny>),
+    /// A transport whose socket is ready.
+    Stream(Py<StreamCore>, Side),
+    Datagrams(Py<DatagramCore>, Side),
+    /// A socket that a task waits for.
+    Sock(RawFd, Side),
+}
+
+/// A transport that the callback which runs has written to.
+pub(super) enum Gathered {
+    Stream(Py<StreamCore>),
+    Datagrams(Py<DatagramCore>),
+}
+
+/// Who waits for a descriptor.
+pub(super) enum Waiter {
+    Handle(Py<Handle>),
+    Stream(Py<StreamCore>),
+    Datagrams(Py<DatagramCore>),
+    Sock(Box<SockWait>),
+}
+
+/// What a loop has to do.
+#[derive(Default)]
+pub(super) struct Agenda {
+    /// What runs in the next turn.
+    pub(super) ready: VecDeque<Ready>,
+    pub(super) timers: Timers<Py<Handle>>,
+    pub(super) watches: Watches<Waiter>,
+    /// Who looks which descriptors are ready. None once the loop is closed.
+    pub(super) poller: Option<Arc<Poller>>,
+    /// Transports that the callback which runs has written to.
+    pub(super) gathering: Vec<Gathered>,
+    /// The sockets of transports, which nobody else may watch.
+    pub(super) streams: HashSet<RawFd>,
+    /// By descriptor, the socket object that tasks waited for last.
+    pub(super) sockets: Vec<Option<Py<PyWeakrefReference>>>,
+}
+
+/// The native half of [`whichever.EventLoop`].
+#[pyclass(frozen, subclass, module = "whichever._core")]
+pub(crate) struct LoopCore {
+    pub(super) agenda: Brief<Agenda>,
+    /// What other threads hand in.
+    pub(super) inbox: Inbox<Ready, Bell>,
+    is_closed: AtomicBool,
+    is_stopping: AtomicBool,
+    is_debugging: AtomicBool,
+    /// The thread that runs the loop, as Python names it; 0 while none does.
+    python_thread: AtomicU64,
+    /// The thread that takes turns now, by an address of its own; 0 while none does.
+    pub(super) turning: AtomicUsize,
+    /// From how many nanoseconds on a callback is called slow, while debugging.
+    pub(super) slow_ns: AtomicU64,
+    /// Where small messages are received.
+    pub(super) buffer: Brief<Vec<u8>>,
+    /// Where datagrams are received, once there has been one.
+    pub(super) datagrams: Brief<Option<Datagrams>>,
+    /// Whether a callback runs, after which what it wrote is sent.
+    pub(super) is_in_callback: AtomicBool,
+}
+
+/// Ends the loop's sleep.
+pub(super) struct Bell(Mutex<Option<EventFd>>);
+
+impl Doorbell for Bell {
+    fn ring(&self) {
+        self.with(EventFd::ring);
+    }
+}
+
+impl Bell {
+    pub(super) fn with(&self, work: impl FnOnce(&EventFd)) {
+        if let Some(bell) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            work(bell);
+        }
+    }
+
+    fn close(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// A number that is this thread's alone while it lives.
+pub(super) fn this_thread() -> usize {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| std::ptr::from_ref(mark).addr())
+}
+
+impl LoopCore {
+    pub(super) fn check_open(&self) -> PyResult<()> {
+        if self.is_closed.load(Ordering::Relaxed) { Err(closed()) } else { Ok(()) }
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_debugging(&self) -> bool {
+        self.is_debugging.load(Ordering::Relaxed)
+    }
+
+    /// Whether a program runs the loop, rather than a test one turn of it.
+    pub(super) fn is_run(&self) -> bool {
+        self.python_thread.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether a callback of this loop runs in this thread.
+    pub(super) fn is_in_callback(&self) -> bool {
+        self.is_in_callback.load(Ordering::Relaxed) && self.turning.load(Ordering::Relaxed) == this_thread()
+    }
+
+    /// Send what a transport has gathered once the callback is over.
+    pub(super) fn flush_later(&self, py: Python<'_>, transport: Gathered) {
+        self.agenda.with(py, |agenda| agenda.gathering.push(transport));
+    }
+
+    /// A timer was cancelled.
+    pub(super) fn timer_lapsed(&self, py: Python<'_>) {
+        self.agenda.with(py, |agenda| agenda.timers.lapse());
+    }
+
+    /// Put something in the next turn.
+    pub(super) fn push(&self, py: Python<'_>, ready: Ready) {
+        self.agenda.with(py, |agenda| agenda.ready.push_back(ready));
+    }
+
+    /// Put something in the next turn, from whatever thread.
+    fn push_from_anywhere(&self, py: Python<'_>, ready: Ready) {
+        match self.turning.load(Ordering::Relaxed) {
+            own if own == this_thread() => self.push(py, ready),
+            // Nobody sleeps, or somebody is just beginning to run the loop, who looks again before he sleeps.
+            0 => {
+                self.push(py, ready);
+                self.inbox.wake();
+            }
+            _ => self.inbox.send(ready),
+        }
+    }
+
+    /// What debugging looks at before a callback is taken: the thread, and the callback itself. Gives the traceback.
+    fn examine(
+        slf: &Bound<'_, Self>,
+        callback: &Bound<'_, PyAny>,
+        method: &str,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        if !slf.get().is_debugging() {
+            return Ok(None);
+        }
+        slf.call_method1(intern!(slf.py(), "_examine"), (callback, method)).map(|trace| Some(trace.unbind()))
+    }
+
+    fn soon(
+        slf: &Bound<'_, Self>,
+        call: (Bound<'_, PyAny>, Bound<'_, PyTuple>, Option<Bound<'_, PyAny>>),
+        method: &str,
+        push: impl FnOnce(&Self, Python<'_>, Ready),
+    ) -> PyResult<Py<Handle>> {
+        let py = slf.py();
+        let core = slf.get();
+        core.check_open()?;
+        let traceback = Self::examine(slf, &call.0, method)?;
+        let handle = Py::new(py, Handle::of(Call::new(call.0, call.1, call.2)?, false))?;
+        if let Some(traceback) = traceback {
+            handle.get().note_traceback(py, traceback);
+        }
+        push(core, py, Ready::Handle(handle.clone_ref(py)));
+        Ok(handle)
+    }
+
+    /// Call with one argument in the next turn, in a context.
+    pub(super) fn call_in(
+        slf: &Bound<'_, Self>,
+        call: (Bound<'_, PyAny>, &Bound<'_, PyAny>),
+        context: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let args = PyTuple::new(py, [call.1])?;
+        let context = context.map(|own| own.into_bound(py));
+        Self::soon(slf, (call.0, args, context), "call_soon", Self::push).map(drop)
+    }
+
+    fn timer(
+        slf: &Bound<'_, Self>,
+        when: f64,
+        call: (Bound<'_, PyAny>, Bound<'_, PyTuple>, Option<Bound<'_, PyAny>>),
+        method: &str,
+    ) -> PyResult<Py<TimerHandle>> {
+        let py = slf.py();
+        let core = slf.get();
+        core.check_open()?;
+        let traceback = Self::examine(slf, &call.0, method)?;
+        let timer = TimerHandle::make(slf, when, Call::new(call.0, call.1, call.2)?)?;
+        let handle = timer.bind(py).as_super().clone().unbind();
+        if let Some(traceback) = traceback {
+            handle.get().note_traceback(py, traceback);
+        }
+        let dead = core.agenda.with(py, |agenda| {
+            agenda.timers.push(nanoseconds(when), handle);
+            sweep(py, &mut agenda.timers)
+        });
+        drop(dead);
+        Ok(timer)
+    }
+}
+
+/// Throw out the timers that were cancelled, if they are many; the caller drops them.
+pub(super) fn sweep(py: Python<'_>, timers: &mut Timers<Py<Handle>>) -> Vec<Py<Handle>> {
+    if timers.wants_sweep() { timers.sweep(|timer| timer.get().is_cancelled(py)) } else { Vec::new() }
+}
+
+fn closed() -> PyErr {
+    PyRuntimeError::new_err("Event loop is closed")
+}
+
+#[pymethods]
+impl LoopCore {
+    #[new]
+    #[pyo3(signature = (*_args, without_epoll = false, **_kwargs))]
+    fn new(
+        _args: &Bound<'_, PyTuple>,
+        without_epoll: bool,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let bell = EventFd::new()?;
+        let poller = Arc::new(Poller::new(without_epoll)?);
+        let agenda = Agenda { poller: Some(poller), ..Agenda::default() };
+        Self::hear(&agenda, &bell)?;
+        Ok(Self {
+            agenda: Brief::new(agenda),
+            inbox: Inbox::new(Bell(Mutex::new(Some(bell)))),
+            is_closed: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
+            is_debugging: AtomicBool::new(false),
+            python_thread: AtomicU64::new(0),
+            turning: AtomicUsize::new(0),
+            slow_ns: AtomicU64::new(100_000_000),
+            buffer: Brief::new(Vec::new()),
+            datagrams: Brief::new(None),
+            is_in_callback: AtomicBool::new(false),
+        })
+    }
+
+    /// Run a callback in the next turn.
+    #[pyo3(signature = (callback, *args, context = None))]
+    fn call_soon(
+        slf: &Bound<'_, Self>,
+        callback: Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+        context: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<Handle>> {
+        Self::soon(slf, (callback, args, context), "call_soon", Self::push)
+    }
+
+    /// Run a callback in the next turn; may be called by any thread.
+    #[pyo3(signature = (callback, *args, context = None))]
+    fn call_soon_threadsafe(
+        slf: &Bound<'_, Self>,
+        callback: Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+        context: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<Handle>> {
+        Self::soon(slf, (callback, args, context), "call_soon_threadsafe", Self::push_from_anywhere)
+    }
+
+    /// Run a callback in `delay` seconds.
+    #[pyo3(signature = (delay, callback, *args, context = None))]
+    fn call_later(
+        slf: &Bound<'_, Self>,
+        delay: Option<f64>,
+        callback: Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+        context: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<TimerHandle>> {
+        let delay = delay.ok_or_else(|| PyTypeError::new_err("delay must not be None"))?;
+        Self::timer(slf, now() + delay, (callback, args, context), "call_later")
+    }
+
+    /// Run a callback at a time of the loop's clock.
+    #[pyo3(signature = (when, callback, *args, context = None))]
+    fn call_at(
+        slf: &Bound<'_, Self>,
+        when: Option<f64>,
+        callback: Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+        context: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<TimerHandle>> {
+        let when = when.ok_or_else(|| PyTypeError::new_err("when cannot be None"))?;
+        Self::timer(slf, when, (callback, args, context), "call_at")
+    }
+
+    /// The loop's clock, in seconds: that of `time.monotonic`.
+    #[expect(clippy::unused_self, reason = "a method by asyncio's interface")]
+    fn time(&self) -> f64 {
+        now()
+    }
+
+    /// Let the loop stop after the turn it is in.
+    fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
+    fn _check_closed(&self) -> PyResult<()> {
+        self.check_open()
+    }
+
+    fn get_debug(&self) -> bool {
+        self.is_debugging()
+    }
+
+    /// asyncio's own handles come this way.
+    fn _add_callback(&self, handle: Bound<'_, PyAny>) -> PyResult<()> {
+        let py = handle.py();
+        if !handle.getattr(intern!(py, "_cancelled"))?.is_truthy()? {
+            let ready = match handle.cast_into::<Handle>() {
+                Ok(own) => Ready::Handle(own.unbind()),
+                Err(other) => Ready::Foreign(other.into_inner().unbind()),
+            };
+            self.push_from_anywhere(py, ready);
+        }
+        Ok(())
+    }
+
+    fn _write_to_self(&self) {
+        self.inbox.wake();
+    }
+
+    #[pyo3(name = "_run_once")]
+    fn run_once(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::take_turns(slf)
+    }
+
+    /// Forget all that is to be done, and close what looks at descriptors.
+    fn _close_core(&self, py: Python<'_>) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        self.empty(py);
+        self.agenda.with(py, |agenda| agenda.poller.take());
+        self.inbox.bell().close();
+    }
+
+    #[getter(_closed)]
+    fn closed_now(&self) -> bool {
+        self.is_closed()
+    }
+
+    #[setter(_closed)]
+    fn set_closed(&self, value: bool) {
+        self.is_closed.store(value, Ordering::Relaxed);
+    }
+
+    #[getter(_stopping)]
+    fn stopping(&self) -> bool {
+        self.is_stopping()
+    }
+
+    #[setter(_stopping)]
+    fn set_stopping(&self, value: bool) {
+        self.is_stopping.store(value, Ordering::Relaxed);
+    }
+
+    #[getter(_debug)]
+    fn debugging(&self) -> bool {
+        self.is_debugging()
+    }
+
+    #[setter(_debug)]
+    fn set_debugging(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.is_debugging.store(value.is_truthy()?, Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[getter(_thread_id)]
+    fn thread_id(&self) -> Option<u64> {
+        Some(self.python_thread.load(Ordering::Relaxed)).filter(|id| *id != 0)
+    }
+
+    #[setter(_thread_id)]
+    fn set_thread_id(&self, value: Option<u64>) {
+        self.python_thread.store(value.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    #[getter]
+    fn slow_callback_duration(&self) -> f64 {
+        std::time::Duration::from_nanos(self.slow_ns.load(Ordering::Relaxed)).as_secs_f64()
+    }
+
+    #[setter]
+    fn set_slow_callback_duration(&self, seconds: f64) {
+        self.slow_ns.store(nanoseconds(seconds), Ordering::Relaxed);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.agenda.peek(|agenda| agenda.visit(&visit)).unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        self.empty(py);
+    }
+}
+
+impl LoopCore {
+    /// Watch the bell like any descriptor, for nobody.
+    fn hear(agenda: &Agenda, bell: &EventFd) -> PyResult<()> {
+        use std::os::fd::AsRawFd;
+        use whichever_sys::Readiness;
+        if let Some(poller) = &agenda.poller {
+            poller.change(
+                bell.as_raw_fd(),
+                Readiness::NONE,
+                Readiness { readable: true, writable: false },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Forget all that is to be done.
+    fn empty(&self, py: Python<'_>) {
+        let old = self.agenda.with(py, |agenda| {
+            let new = Agenda { poller: agenda.poller.clone(), ..Agenda::default() };
+            std::mem::replace(agenda, new)
+        });
+        let timers: Vec<_> = old.timers.iter().map(|timer| timer.clone_ref(py)).collect();
+        for timer in timers {
+            timer.get().fall_due(py);
+            drop(timer.get().take(py));
+        }
+        for ready in &old.ready {
+            if let Ready::Handle(handle) | Ready::Lasting(handle) = ready {
+                drop(handle.get().take(py));
+            }
+        }
+        for waiter in old.watches.iter() {
+            if let Waiter::Handle(handle) = waiter {
+                drop(handle.get().take(py));
+            }
+        }
+        drop(old);
+        while let Some(ready) = self.inbox.receive() {
+            drop(ready);
+        }
+    }
+}
+
+impl Agenda {
+    /// Show a collector all that only the loop holds.
+    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        for ready in &self.ready {
+            match ready {
+                Ready::Handle(handle) | Ready::Lasting(handle) => Handle::visit(handle, visit)?,
+                Ready::Foreign(handle) => visit.call(handle)?,
+                Ready::Stream(stream, _) => visit.call(stream)?,
+                Ready::Datagrams(datagrams, _) => visit.call(datagrams)?,
+                Ready::Sock(..) => {}
+            }
+        }
+        for timer in self.timers.iter() {
+            Handle::visit(timer, visit)?;
+        }
+        for waiter in self.watches.iter() {
+            match waiter {
+                Waiter::Handle(handle) => Handle::visit(handle, visit)?,
+                Waiter::Stream(stream) => visit.call(stream)?,
+                Waiter::Datagrams(datagrams) => visit.call(datagrams)?,
+                Waiter::Sock(wait) => wait.visit(visit)?,
+            }
+        }
+        for transport in &self.gathering {
+            match transport {
+                Gathered::Stream(stream) => visit.call(stream)?,
+                Gathered::Datagrams(datagrams) => visit.call(datagrams)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Who waits for a side of a descriptor.
+    pub(super) fn who(&self, fd: i32, side: Side) -> Option<&Waiter> {
+        self.watches.who(fd, side)
+    }
+}
+
+/// The clock of timers, in seconds.
+fn now() -> f64 {
+    std::time::Duration::from_nanos(monotonic_ns()).as_secs_f64()
+}

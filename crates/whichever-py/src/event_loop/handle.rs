@@ -1,0 +1,282 @@
+//! Handles: a callback that is to be run, and may be cancelled until then.
+//!
+//! They behave as asyncio's and pass for them (`isinstance`), but keep nothing of what has been run, so that they can
+//! be no part of a cycle for long, and need no collector.
+
+use pyo3::basic::CompareOp;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyTuple, PyType};
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::brief::Brief;
+use super::call;
+use super::core::LoopCore;
+
+/// What is to be called, and how.
+pub(super) struct Call {
+    pub(super) callback: Py<PyAny>,
+    pub(super) args: Py<PyTuple>,
+    /// The context to call it in.
+    pub(super) context: Py<PyAny>,
+}
+
+impl Call {
+    /// In the given context, or in a copy of the caller's.
+    pub(super) fn new(
+        callback: Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+        context: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let context = match context {
+            Some(given) if !given.is_none() => given.unbind(),
+            _ => call::copy_context(callback.py())?,
+        };
+        Ok(Self { callback: callback.unbind(), args: args.unbind(), context })
+    }
+
+    pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self {
+            callback: self.callback.clone_ref(py),
+            args: self.args.clone_ref(py),
+            context: self.context.clone_ref(py),
+        }
+    }
+
+    pub(super) fn run(&self, py: Python<'_>) -> PyResult<()> {
+        call::within(py, &self.context, || call::call(self.callback.bind(py), self.args.bind(py)).map(drop))
+    }
+
+    pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.callback)?;
+        visit.call(&self.args)?;
+        visit.call(&self.context)
+    }
+}
+
+/// What debugging adds to a handle.
+#[derive(Default)]
+struct Notes {
+    /// Where it was made.
+    traceback: Option<Py<PyAny>>,
+    /// What it looked like before it was cancelled.
+    looks: Option<Py<PyAny>>,
+}
+
+struct State {
+    /// Until it has been run or cancelled.
+    call: Option<Call>,
+    is_cancelled: bool,
+    /// Whether it is a timer that has not fallen due.
+    is_ahead: bool,
+    notes: Option<Box<Notes>>,
+}
+
+/// A callback that is to be run soon, or whenever a descriptor is ready.
+#[pyclass(frozen, subclass, weakref, module = "whichever._core")]
+pub(crate) struct Handle {
+    state: Brief<State>,
+}
+
+impl Handle {
+    pub(super) fn of(call: Call, is_ahead: bool) -> Self {
+        Self { state: Brief::new(State { call: Some(call), is_cancelled: false, is_ahead, notes: None }) }
+    }
+
+    /// What is to be called, now for good; None when it has been cancelled.
+    pub(super) fn take(&self, py: Python<'_>) -> Option<Call> {
+        self.state.with(py, |state| state.call.take())
+    }
+
+    /// What is to be called, this time.
+    pub(super) fn copy(&self, py: Python<'_>) -> Option<Call> {
+        self.state.with(py, |state| state.call.as_ref().map(|call| call.clone_ref(py)))
+    }
+
+    /// Keep what was taken, for whoever looks at the handle.
+    pub(super) fn put_back(&self, py: Python<'_>, call: Call) {
+        let other = self.state.with(py, |state| state.call.replace(call));
+        drop(other);
+    }
+
+    pub(super) fn is_cancelled(&self, py: Python<'_>) -> bool {
+        self.state.with(py, |state| state.is_cancelled)
+    }
+
+    /// Cancel it; says whether that took a timer off those to come.
+    pub(super) fn annul(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let py = slf.py();
+        let handle = slf.get();
+        let is_noted = handle.state.with(py, |state| {
+            let is_first = !std::mem::replace(&mut state.is_cancelled, true);
+            is_first && state.notes.is_some()
+        });
+        let looks = if is_noted { Some(slf.repr()?.into_any().unbind()) } else { None };
+        let (call, was_ahead) = handle.state.with(py, |state| {
+            if let Some((notes, looks)) = state.notes.as_mut().zip(looks) {
+                notes.looks.get_or_insert(looks);
+            }
+            (state.call.take(), std::mem::take(&mut state.is_ahead))
+        });
+        drop(call);
+        Ok(was_ahead)
+    }
+
+    /// Note that a timer has fallen due.
+    pub(super) fn fall_due(&self, py: Python<'_>) {
+        self.state.with(py, |state| state.is_ahead = false);
+    }
+
+    pub(super) fn note_traceback(&self, py: Python<'_>, traceback: Py<PyAny>) {
+        let notes = Box::new(Notes { traceback: Some(traceback), looks: None });
+        let other = self.state.with(py, |state| state.notes.replace(notes));
+        drop(other);
+    }
+
+    /// Show a collector what it holds, if whoever holds it is the only one.
+    pub(super) fn visit(handle: &Py<Self>, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // SAFETY: reads a count of an object that we hold a reference to.
+        if unsafe { pyo3::ffi::Py_REFCNT(handle.as_ptr()) } > 1 {
+            return Ok(());
+        }
+        let seen = handle.get().state.peek(|state| state.call.as_ref().map(|call| call.visit(visit)));
+        seen.flatten().unwrap_or(Ok(()))
+    }
+}
+
+#[pymethods]
+impl Handle {
+    fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::annul(slf).map(drop)
+    }
+
+    fn cancelled(&self, py: Python<'_>) -> bool {
+        self.is_cancelled(py)
+    }
+
+    fn get_context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.copy(py).map(|call| call.context)
+    }
+
+    #[getter(_cancelled)]
+    fn cancelled_now(&self, py: Python<'_>) -> bool {
+        self.is_cancelled(py)
+    }
+
+    #[getter(_callback)]
+    fn callback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.copy(py).map(|call| call.callback)
+    }
+
+    #[getter(_args)]
+    fn args(&self, py: Python<'_>) -> Option<Py<PyTuple>> {
+        self.copy(py).map(|call| call.args)
+    }
+
+    #[getter(_source_traceback)]
+    fn traceback(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state.with(py, |state| {
+            state.notes.as_ref().and_then(|notes| notes.traceback.as_ref().map(|own| own.clone_ref(py)))
+        })
+    }
+
+    #[getter(_repr)]
+    fn looks(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.state.with(py, |state| {
+            state.notes.as_ref().and_then(|notes| notes.looks.as_ref().map(|own| own.clone_ref(py)))
+        })
+    }
+
+    #[getter(__class__)]
+    fn class(slf: &Bound<'_, Self>) -> PyResult<Py<PyType>> {
+        static PLAIN: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        static TIMER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        let py = slf.py();
+        let class = if slf.cast::<TimerHandle>().is_ok() {
+            TIMER.import(py, "asyncio", "TimerHandle")?
+        } else {
+            PLAIN.import(py, "asyncio", "Handle")?
+        };
+        Ok(class.clone().unbind())
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let describe = slf.py().import("whichever.loop._handles")?.getattr("describe")?;
+        describe.call1((slf,)).map(Bound::unbind)
+    }
+}
+
+/// A callback that is to be run at a time.
+#[pyclass(frozen, extends = Handle, weakref, module = "whichever._core")]
+pub(crate) struct TimerHandle {
+    /// When, in seconds of the loop's clock.
+    when: f64,
+    /// Whose timer it is, to be told when it is cancelled.
+    owner: Py<LoopCore>,
+}
+
+impl TimerHandle {
+    pub(super) fn make(owner: &Bound<'_, LoopCore>, when: f64, call: Call) -> PyResult<Py<Self>> {
+        let own = Self { when, owner: owner.clone().unbind() };
+        Py::new(owner.py(), PyClassInitializer::from(Handle::of(call, true)).add_subclass(own))
+    }
+}
+
+#[pymethods]
+impl TimerHandle {
+    fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+        if Handle::annul(slf.as_super())? {
+            slf.get().owner.get().timer_lapsed(slf.py());
+        }
+        Ok(())
+    }
+
+    fn when(&self) -> f64 {
+        self.when
+    }
+
+    #[getter(_when)]
+    fn due(&self) -> f64 {
+        self.when
+    }
+
+    #[getter(_scheduled)]
+    fn is_scheduled(slf: &Bound<'_, Self>) -> bool {
+        slf.as_super().get().state.with(slf.py(), |state| state.is_ahead)
+    }
+
+    fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {
+        self.when.into_pyobject(py)?.hash()
+    }
+
+    fn __richcmp__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>, op: CompareOp) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let Ok(other) = other.cast::<Self>() else { return Ok(py.NotImplemented()) };
+        let (own, its) = (slf.get().when, other.get().when);
+        let is_same = own.total_cmp(&its).is_eq() && same_call(slf.as_super(), other.as_super())?;
+        let answer = match op {
+            CompareOp::Lt => own < its,
+            CompareOp::Le => own < its || is_same,
+            CompareOp::Gt => own > its,
+            CompareOp::Ge => own > its || is_same,
+            CompareOp::Eq => is_same,
+            CompareOp::Ne => !is_same,
+        };
+        Ok(answer.into_pyobject(py)?.to_owned().into_any().unbind())
+    }
+}
+
+fn same_call(one: &Bound<'_, Handle>, other: &Bound<'_, Handle>) -> PyResult<bool> {
+    let py = one.py();
+    if one.is(other) {
+        return Ok(true);
+    }
+    let cancelled = (one.get().is_cancelled(py), other.get().is_cancelled(py));
+    match (one.get().copy(py), other.get().copy(py)) {
+        (Some(own), Some(its)) => {
+            Ok(own.callback.bind(py).eq(&its.callback)? && own.args.bind(py).eq(&its.args)?)
+        }
+        (None, None) => Ok(cancelled.0 == cancelled.1),
+        _ => Ok(false),
+    }
+}

@@ -1,0 +1,24 @@
+//! The event loop's seam: Python's callbacks on the reactor's queue, timers and descriptors.
+//!
+//! `LoopCore` is what of an asyncio loop runs often: handles, turns, timers, descriptors. All else of it is the standard
+//! library's, by inheritance (`whichever/loop/_event_loop.py`). No Python code runs while one of the loop's parts is held.
+
+mod address;
+mod brief;
+mod call;
+mod core;
+mod datagram;
+mod errors;
+mod flow;
+mod handle;
+mod receive;
+mod scene;
+mod socks;
+mod stream;
+mod turn;
+mod watching;
+
+pub(crate) use core::LoopCore;
+pub(crate) use datagram::DatagramCore;
+pub(crate) use handle::{Handle, TimerHandle};
+pub(crate) use stream::StreamCore;

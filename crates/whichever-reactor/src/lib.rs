@@ -1,0 +1,20 @@
+//! The parts of an event loop: which descriptors are ready, which timers are due, and what other threads hand in.
+//!
+//! Generic over the callback, and without Python: the seam keeps these parts, runs what they give out, and never holds one
+//! of them while a callback runs. Time is an argument.
+#![forbid(unsafe_code)]
+
+mod inbox;
+#[cfg(not(loom))]
+mod poller;
+mod sync;
+mod timers;
+#[cfg(not(loom))]
+mod watches;
+
+pub use inbox::{Doorbell, Inbox};
+#[cfg(not(loom))]
+pub use poller::{Glance, Poller};
+pub use timers::{Timers, nanoseconds};
+#[cfg(not(loom))]
+pub use watches::{Side, Watches};
