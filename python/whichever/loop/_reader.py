@@ -17,16 +17,22 @@ from whichever import _core
 if TYPE_CHECKING:
     import weakref
 
-    from whichever.loop._event_loop import EventLoop
-
+_await_data = _core._await_data
 _take = _core._take
 
 _IS_KNOWN = (3, 11) <= sys.version_info < (3, 16)
 """Whether this CPython's readers were looked at: their methods are the same in all of these."""
 _BASE = asyncio.StreamReader
 _READER_METHODS = (
-    "feed_data", "_wakeup_waiter", "_maybe_resume_transport", "_wait_for_data", "read", "readexactly", "readuntil", "readline",
-)  # fmt: skip
+    "feed_data",
+    "_wakeup_waiter",
+    "_maybe_resume_transport",
+    "_wait_for_data",
+    "read",
+    "readexactly",
+    "readuntil",
+    "readline",
+)
 _PROTOCOL_METHODS = ("data_received",)
 _OWN: dict[str, Any] = {
     **{name: getattr(_BASE, name) for name in _READER_METHODS},
@@ -43,16 +49,15 @@ class StreamReader(asyncio.StreamReader):
     async def read(self, n: int = -1) -> bytes:
         """Read up to `n` bytes as soon as there are any; all to the end if that is -1."""
         state: Any = self
-        if n <= 0 or state._exception is not None:
+        if not 0 < n <= sys.maxsize or state._exception is not None:
             return await _BASE.read(self, n)
         if not state._buffer and not state._eof:
             if state._waiter is not None or state._paused:
                 await state._wait_for_data("read")
             else:
                 # The wait of `_wait_for_data`, without a coroutine of its own: this is what most readers do.
-                waiter = state._waiter = asyncio.Future(loop=state._loop)
                 try:
-                    await waiter
+                    await _await_data(self)
                 finally:
                     state._waiter = None
         data = _take(state._buffer, n)
@@ -67,7 +72,7 @@ class StreamReader(asyncio.StreamReader):
             IncompleteReadError: The stream ended before; its `partial` has what there was.
         """
         state: Any = self
-        if n <= 0 or state._exception is not None:
+        if not 0 < n <= sys.maxsize or state._exception is not None:
             return await _BASE.readexactly(self, n)
         while len(state._buffer) < n:
             if state._eof:
@@ -93,14 +98,19 @@ class StreamReader(asyncio.StreamReader):
         return await _BASE.readline(self)
 
 
-def adopt(loop: EventLoop, protocol: Any) -> weakref.ref[StreamReader] | None:
-    """Make the reader of a protocol one of ours, if both are asyncio's own; gives the reader if a transport may feed it."""
+def adopt(loop: asyncio.AbstractEventLoop, protocol: Any) -> weakref.ref[asyncio.StreamReader] | None:
+    """Make the reader of a protocol one of ours, if both are asyncio's own.
+
+    Gives the reader if a transport may feed it without asking the protocol.
+    """
     if not _IS_KNOWN or type(protocol) is not asyncio.StreamReaderProtocol:
         return None
+    if type(loop).create_future is not asyncio.BaseEventLoop.create_future:
+        return None
     found: weakref.ref[Any] | None = getattr(protocol, "_stream_reader_wr", None)
-    reader = found() if found is not None else None
-    if type(reader) is _BASE and reader._loop is loop and _is_untouched(reader, _READER_METHODS):  # type: ignore[attr-defined]
-        reader.__class__ = StreamReader  # type: ignore[assignment]
+    reader: Any = found() if found is not None else None
+    if type(reader) is _BASE and reader._loop is loop and _is_untouched(reader, _READER_METHODS):
+        reader.__class__ = StreamReader
     if type(reader) is StreamReader and _is_untouched(protocol, _PROTOCOL_METHODS):
         return found
     return None

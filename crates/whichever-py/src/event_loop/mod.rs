@@ -22,5 +22,5 @@ mod watching;
 pub(crate) use core::LoopCore;
 pub(crate) use datagram::DatagramCore;
 pub(crate) use handle::{Handle, TimerHandle};
-pub(crate) use reader::take;
+pub(crate) use reader::{await_data, take};
 pub(crate) use stream::StreamCore;

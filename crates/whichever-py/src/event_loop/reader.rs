@@ -8,10 +8,12 @@ use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::{PyByteArray, PyBytes, PyType, PyWeakrefMethods, PyWeakrefReference};
 
 use super::call::call_method;
+use super::core::LoopCore;
 use super::stream::StreamCore;
 
 /// Where a transport puts what arrives.
@@ -72,6 +74,24 @@ fn append(buffer: &Bound<'_, PyByteArray>, bytes: &[u8]) -> PyResult<()> {
         all[before..].copy_from_slice(bytes);
         Ok(())
     })
+}
+
+/// Make a reader wait: gives the future that the next data ends.
+#[pyfunction]
+#[pyo3(name = "_await_data")]
+pub(crate) fn await_data<'py>(reader: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static FUTURE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let py = reader.py();
+    let future = FUTURE.import(py, "asyncio", "Future")?;
+    let owner = reader.getattr(intern!(py, "_loop"))?;
+    let waiter = if owner.cast::<LoopCore>().is_ok_and(|core| core.get().is_in_callback()) {
+        // The loop that runs here, which futures belong to if they are not told: an argument by name costs a dictionary.
+        future.call0()?
+    } else {
+        owner.call_method0(intern!(py, "create_future"))?
+    };
+    reader.setattr(intern!(py, "_waiter"), &waiter)?;
+    Ok(waiter)
 }
 
 /// Take up to `most` bytes from the front of a buffer.

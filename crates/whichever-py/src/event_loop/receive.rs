@@ -73,7 +73,11 @@ impl StreamCore {
         let Some((protocol, is_buffered, feed)) = parts else { return Ok(()) };
         let protocol = protocol.bind(py);
         slf.get().in_context(py, || {
-            if is_buffered { Self::fill(slf, protocol) } else { Self::pass_on(slf, owner, protocol, feed.as_ref()) }
+            if is_buffered {
+                Self::fill(slf, protocol)
+            } else {
+                Self::pass_on(slf, owner, protocol, feed.as_ref())
+            }
         })
     }
 

@@ -384,7 +384,8 @@ impl StreamCore {
             agenda.poller.clone().map(|poller| agenda.watches.forget(&poller, self.fd))
         });
         drop(old);
-        let old = self.with(py, |state| (state.protocol.take(), state.feed.take(), state.scene.context.take()));
+        let old =
+            self.with(py, |state| (state.protocol.take(), state.feed.take(), state.scene.context.take()));
         drop(old);
     }
 
