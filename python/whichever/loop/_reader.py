@@ -109,7 +109,11 @@ def adopt(loop: asyncio.AbstractEventLoop, protocol: Any) -> weakref.ref[asyncio
         return None
     found: weakref.ref[Any] | None = getattr(protocol, "_stream_reader_wr", None)
     reader: Any = found() if found is not None else None
-    if type(reader) is _BASE and reader._loop is loop and _is_untouched(reader, _READER_METHODS):
+    if (
+        getattr(reader, "_loop", None) is loop
+        and type(reader) is _BASE
+        and _is_untouched(reader, _READER_METHODS)
+    ):
         reader.__class__ = StreamReader
     if type(reader) is StreamReader and _is_untouched(protocol, _PROTOCOL_METHODS):
         return found
