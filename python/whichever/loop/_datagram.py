@@ -95,7 +95,7 @@ class DatagramTransport(_core.DatagramCore):
         except OSError as error:
             self._tell_error(error)
         except Exception as error:  # noqa: BLE001 - a program's mistake ends the transport, as in asyncio
-            self._fatal_error(error, "Fatal write error on datagram transport")  # type: ignore[misc]
+            self._fatal_error(error, "Fatal write error on datagram transport")
         else:
             return (*found[:2], *rest) if rest else found
         return None
