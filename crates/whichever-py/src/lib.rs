@@ -23,7 +23,7 @@ mod _core {
     #[pymodule_export]
     use super::auto::{Scout, cut_short};
     #[pymodule_export]
-    use super::event_loop::{DatagramCore, Handle, LoopCore, StreamCore, TimerHandle};
+    use super::event_loop::{DatagramCore, Handle, LoopCore, StreamCore, TimerHandle, await_data, take};
     #[pymodule_export]
     use super::future::{DrainingEvent, FutureCell};
     #[pymodule_export]

@@ -16,6 +16,7 @@ from asyncio.trsock import TransportSocket
 from typing import TYPE_CHECKING, Any
 
 from whichever import _core
+from whichever.loop._reader import StreamReader, adopt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,7 @@ class StreamTransport(_core.StreamCore):
         self._extra = _extra(sock, extra or {})
         if _is_buffered(protocol):
             self._set_protocol(protocol, buffered=True)
+        self._feed_reader_of(protocol)
         if server is not None:
             server._attach(*self._as_known_to_server())
         if sock.family != socket.AF_UNIX and sock.proto in {0, socket.IPPROTO_TCP}:
@@ -98,6 +100,12 @@ class StreamTransport(_core.StreamCore):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Let another protocol have what arrives."""
         self._set_protocol(protocol, buffered=_is_buffered(protocol))
+        self._feed_reader_of(protocol)
+
+    def _feed_reader_of(self, protocol: asyncio.BaseProtocol) -> None:
+        reader = adopt(self._loop, protocol)
+        if reader is not None:
+            self._feed(reader, StreamReader)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Say what is known of the connection: `socket`, `sockname`, `peername`."""

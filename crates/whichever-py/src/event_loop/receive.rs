@@ -19,6 +19,7 @@ use whichever_sys::receive;
 use super::call::{call_method, resize_bytes};
 use super::core::LoopCore;
 use super::errors::os_error;
+use super::reader::Feed;
 use super::stream::StreamCore;
 use super::turn::is_exit;
 
@@ -66,17 +67,27 @@ impl StreamCore {
             if !state.is_reading() {
                 return None;
             }
-            Some((state.protocol.as_ref()?.clone_ref(py), state.is_buffered))
+            let feed = state.feed.as_ref().map(|feed| feed.clone_ref(py));
+            Some((state.protocol.as_ref()?.clone_ref(py), state.is_buffered, feed))
         });
-        let Some((protocol, is_buffered)) = parts else { return Ok(()) };
+        let Some((protocol, is_buffered, feed)) = parts else { return Ok(()) };
         let protocol = protocol.bind(py);
         slf.get().in_context(py, || {
-            if is_buffered { Self::fill(slf, protocol) } else { Self::pass_on(slf, owner, protocol) }
+            if is_buffered {
+                Self::fill(slf, protocol)
+            } else {
+                Self::pass_on(slf, owner, protocol, feed.as_ref())
+            }
         })
     }
 
     /// Read, and hand the bytes to the protocol.
-    fn pass_on(slf: &Bound<'_, Self>, owner: &LoopCore, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn pass_on(
+        slf: &Bound<'_, Self>,
+        owner: &LoopCore,
+        protocol: &Bound<'_, PyAny>,
+        feed: Option<&Feed>,
+    ) -> PyResult<()> {
         let py = slf.py();
         let core = slf.get();
         let Room(room) = core.with(py, |state| state.room);
@@ -85,8 +96,13 @@ impl StreamCore {
         match read {
             Ok(Read::Some(bytes)) => {
                 core.with(py, |state| state.room.learn(bytes.as_bytes().len()));
-                match call_method(protocol, intern!(py, "data_received"), &bytes) {
-                    Ok(_) => Ok(()),
+                let received = match feed.map(|feed| feed.feed(&bytes)) {
+                    Some(Ok(true)) => Ok(()),
+                    Some(Err(error)) => Err(error),
+                    _ => call_method(protocol, intern!(py, "data_received"), &bytes).map(drop),
+                };
+                match received {
+                    Ok(()) => Ok(()),
                     Err(error) => {
                         Self::fatal(slf, error, "Fatal error: protocol.data_received() call failed.")
                     }

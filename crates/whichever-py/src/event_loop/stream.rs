@@ -16,6 +16,7 @@ use super::call::copy_context;
 use super::core::{LoopCore, Waiter};
 use super::errors::os_error;
 use super::flow::{is_bytes_like, not_bytes};
+use super::reader::Feed;
 use super::receive::Room;
 use super::scene::{Scene, within_scene};
 
@@ -37,6 +38,8 @@ pub(super) struct State {
     pub(super) protocol: Option<Py<PyAny>>,
     /// Whether the protocol gives us its own buffers.
     pub(super) is_buffered: bool,
+    /// The reader that stands behind the protocol, if it is fed without it.
+    pub(super) feed: Option<Box<Feed>>,
     /// What the protocol's methods run in.
     pub(super) scene: Scene,
     pub(super) queue: VecDeque<Chunk>,
@@ -77,6 +80,7 @@ impl State {
         Self {
             protocol: Some(protocol),
             is_buffered: false,
+            feed: None,
             scene: Scene::new(context),
             queue: VecDeque::new(),
             queued_bytes: 0,
@@ -328,7 +332,7 @@ impl StreamCore {
         let py = protocol.py();
         let old = self.with(py, |state| {
             state.is_buffered = buffered;
-            state.protocol.replace(protocol.unbind())
+            (state.protocol.replace(protocol.unbind()), state.feed.take())
         });
         drop(old);
     }
@@ -380,7 +384,8 @@ impl StreamCore {
             agenda.poller.clone().map(|poller| agenda.watches.forget(&poller, self.fd))
         });
         drop(old);
-        let old = self.with(py, |state| (state.protocol.take(), state.scene.context.take()));
+        let old =
+            self.with(py, |state| (state.protocol.take(), state.feed.take(), state.scene.context.take()));
         drop(old);
     }
 
