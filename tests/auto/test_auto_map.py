@@ -4,6 +4,7 @@ import asyncio
 import gc
 import itertools
 import os
+import sys
 import threading
 import time
 import warnings
@@ -16,6 +17,9 @@ import whichever
 
 SEVERAL_CORES = len(os.sched_getaffinity(0)) > 1
 several_cores = pytest.mark.skipif(not SEVERAL_CORES, reason="one core: processes gain nothing")
+with_gil = pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="without a GIL threads compute as well"
+)
 
 
 def test_tiny_tasks_stay_here(pool, engines):
@@ -39,6 +43,7 @@ def test_a_generator_of_tasks_that_wait_goes_to_threads(pool, engines):
 
 
 @several_cores
+@with_gil
 def test_tasks_that_compute_go_to_processes(pool):
     pids = list(pool.map(tasks.burn, [0.004] * 300))
     assert len(pids) == 300

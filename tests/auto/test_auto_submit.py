@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import threading
 import time
 import warnings
@@ -11,6 +12,10 @@ import pytest
 
 several_cores = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="one core: processes gain nothing"
+)
+
+with_gil = pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="without a GIL threads compute as well"
 )
 
 
@@ -30,6 +35,7 @@ def test_tasks_that_wait_get_more_threads(pool):
 
 
 @several_cores
+@with_gil
 def test_tasks_that_compute_move_to_processes(pool):
     for _ in range(20):
         pids = results(pool, tasks.burn, [0.005] * 60)
