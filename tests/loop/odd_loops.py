@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 
 
 class Backwards(asyncio.SelectorEventLoop):
@@ -13,10 +14,10 @@ class Backwards(asyncio.SelectorEventLoop):
 
 
 class Asleep(asyncio.SelectorEventLoop):
-    """Is not woken by other threads."""
+    """Sleeps and is not woken."""
 
-    def _write_to_self(self):
-        pass
+    def _run_once(self):
+        threading.Event().wait()
 
 
 class Fatal(asyncio.SelectorEventLoop):
