@@ -170,8 +170,9 @@ def test_whatever_can_be_called_can_be_mapped(pool, called, third):
 
 def test_a_task_that_raises_stop_iteration_fails(pool):
     results = pool.map(tasks.raise_stop, [1, 2])
-    with pytest.raises(StopIteration, match="enough"):
+    with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
         next(results)
+    assert str(caught.value.__cause__) == "enough"
     assert list(results) == []
 
 

@@ -17,6 +17,7 @@ use crate::pool::forks;
 
 const SLICE: Duration = Duration::from_millis(100);
 
+/// They come and go only in threads that are attached, so that a garbage collector sees each all the time or never.
 type Bells = Vec<(Watch, Py<PyAny>)>;
 
 /// Forks, one below the other, that a queue's watchers outlive.
@@ -119,8 +120,10 @@ impl Watcher {
 
     /// Sleep for the bells until there are none.
     fn run(&self) {
-        while let Some(bells) = self.next() {
+        while self.await_what_is_wanted() {
             let rung = visit(|py| {
+                // Attached: if a bell left while a garbage collector looks, it would have seen who has it, and then nobody.
+                let bells = std::mem::take(&mut self.lock().bells);
                 for (_, bell) in bells {
                     if let Err(error) = outside::call(bell.bind(py), &PyTuple::empty(py)) {
                         error.write_unraisable(py, None);
@@ -135,14 +138,14 @@ impl Watcher {
         }
     }
 
-    /// Sleep until what is wanted is there; returns who wanted it. None when nobody does any more.
-    fn next(&self) -> Option<Bells> {
+    /// Sleep until what is wanted is there. False when nobody wants it any more.
+    fn await_what_is_wanted(&self) -> bool {
         loop {
             {
                 let mut state = self.lock();
                 if state.bells.is_empty() {
                     state.is_running = false;
-                    return None;
+                    return false;
                 }
             }
             // Kept for the length of a slice only: the last queue to let go of the depot ends this thread.
@@ -152,7 +155,7 @@ impl Watcher {
                 depot.is_there(self.want) || matches!(depot.sleep(self.want, SLICE), Err(DepotError::Broken))
             });
             if is_there {
-                return Some(std::mem::take(&mut self.lock().bells));
+                return true;
             }
         }
     }
