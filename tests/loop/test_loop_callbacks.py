@@ -158,6 +158,64 @@ def test_a_callback_runs_in_the_context_it_is_given(loop):
     assert seen == ["grace", "changed"]
 
 
+def test_callbacks_of_the_same_circumstances_do_not_see_what_each_other_sets(loop):
+    seen = []
+
+    def look(name):
+        seen.append(NAME.get())
+        NAME.set(name)
+
+    for name in "abc":
+        loop.call_soon(look, name)
+    token = NAME.set("ada")
+    for name in "def":
+        loop.call_soon(look, name)
+    NAME.reset(token)
+    drain(loop)
+    assert seen == ["nobody"] * 3 + ["ada"] * 3
+    assert NAME.get() == "nobody"
+
+
+def test_a_callback_runs_in_the_context_that_its_handle_names(loop):
+    handles = [loop.call_soon(NAME.set, "changed") for _ in range(2)]
+    if not hasattr(handles[0], "get_context"):
+        pytest.skip("this asyncio's handles do not tell")
+    contexts = [handle.get_context() for handle in handles]
+    assert contexts[0] is not contexts[1]
+    assert handles[0].get_context() is contexts[0]
+    contexts[0].run(NAME.set, "ada")
+    drain(loop)
+    assert [context[NAME] for context in contexts] == ["changed", "changed"]
+
+
+def test_a_callback_that_failed_keeps_the_context_it_ran_in(loop):
+    def fail():
+        NAME.set("failed")
+        raise ZeroDivisionError
+
+    seen = []
+    loop.set_exception_handler(lambda _, context: seen.append(context["handle"].get_context()[NAME]))
+    if not hasattr(loop.call_soon(fail), "get_context"):
+        pytest.skip("this asyncio's handles do not tell")
+    drain(loop)
+    assert seen == ["failed"]
+
+
+def test_what_a_variable_held_is_let_go_when_the_loop_rests(loop):
+    class Thing:
+        pass
+
+    def schedule():
+        thing = Thing()
+        NAME.set(thing)
+        loop.call_soon(loop.stop)
+        return weakref.ref(thing)
+
+    watched = contextvars.copy_context().run(schedule)
+    loop.run_forever()
+    assert watched() is None
+
+
 def test_a_call_from_a_thread_wakes_a_loop_that_sleeps(loop):
     seen = []
 

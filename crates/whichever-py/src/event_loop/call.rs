@@ -15,6 +15,8 @@ mod raw {
     unsafe extern "C" {
         /// A new reference to a copy of the thread's context, or null and an exception.
         pub(super) fn PyContext_CopyCurrent() -> *mut PyObject;
+        /// A new reference to a copy of `context`, or null and an exception.
+        pub(super) fn PyContext_Copy(context: *mut PyObject) -> *mut PyObject;
         /// Make `context` the thread's; -1 and an exception if it is somebody's already.
         pub(super) fn PyContext_Enter(context: *mut PyObject) -> c_int;
         /// Go back to the context before; -1 and an exception if `context` is not the thread's.
@@ -42,6 +44,14 @@ pub(super) fn copy_context(py: Python<'_>) -> PyResult<Py<PyAny>> {
     let context = unsafe { raw::PyContext_CopyCurrent() };
     // SAFETY: it is a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(py, context) }.map(Bound::unbind)
+}
+
+/// A copy of a context.
+pub(super) fn copy_of(py: Python<'_>, context: &Py<PyAny>) -> PyResult<Py<PyAny>> {
+    // SAFETY: the thread is attached; an object that is no context is refused with an exception.
+    let copy = unsafe { raw::PyContext_Copy(context.as_ptr()) };
+    // SAFETY: it is a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, copy) }.map(Bound::unbind)
 }
 
 /// Do `work` in a context.

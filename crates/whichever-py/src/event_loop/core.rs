@@ -15,6 +15,7 @@ use whichever_sys::{Datagrams, EventFd, monotonic_ns};
 use super::brief::Brief;
 use super::datagram::DatagramCore;
 use super::handle::{Call, Handle, TimerHandle};
+use super::snapshot::Snapshot;
 use super::socks::SockWait;
 use super::stream::StreamCore;
 
@@ -85,6 +86,8 @@ pub(crate) struct LoopCore {
     pub(super) datagrams: Brief<Option<Datagrams>>,
     /// Whether a callback runs, after which what it wrote is sent.
     pub(super) is_in_callback: AtomicBool,
+    /// The context that callbacks see which are scheduled now.
+    pub(super) snapshot: Snapshot,
 }
 
 /// Ends the loop's sleep.
@@ -187,7 +190,7 @@ impl LoopCore {
         let core = slf.get();
         core.check_open()?;
         let traceback = Self::examine(slf, &call.0, method)?;
-        let handle = Py::new(py, Handle::of(Call::new(call.0, call.1, call.2)?, false))?;
+        let handle = Py::new(py, Handle::of(Call::once(core, call.0, call.1, call.2)?, false))?;
         if let Some(traceback) = traceback {
             handle.get().note_traceback(py, traceback);
         }
@@ -217,7 +220,7 @@ impl LoopCore {
         let core = slf.get();
         core.check_open()?;
         let traceback = Self::examine(slf, &call.0, method)?;
-        let timer = TimerHandle::make(slf, when, Call::new(call.0, call.1, call.2)?)?;
+        let timer = TimerHandle::make(slf, when, Call::once(core, call.0, call.1, call.2)?)?;
         let handle = timer.bind(py).as_super().clone().unbind();
         if let Some(traceback) = traceback {
             handle.get().note_traceback(py, traceback);
@@ -265,6 +268,7 @@ impl LoopCore {
             buffer: Brief::new(Vec::new()),
             datagrams: Brief::new(None),
             is_in_callback: AtomicBool::new(false),
+            snapshot: Snapshot::new(),
         })
     }
 
@@ -421,6 +425,7 @@ impl LoopCore {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.snapshot.visit(&visit)?;
         self.agenda.peek(|agenda| agenda.visit(&visit)).unwrap_or(Ok(()))
     }
 
@@ -446,6 +451,7 @@ impl LoopCore {
 
     /// Forget all that is to be done.
     fn empty(&self, py: Python<'_>) {
+        self.snapshot.forget(py);
         let old = self.agenda.with(py, |agenda| {
             let new = Agenda { poller: agenda.poller.clone(), ..Agenda::default() };
             std::mem::replace(agenda, new)

@@ -12,18 +12,32 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::brief::Brief;
 use super::call;
 use super::core::LoopCore;
+use super::snapshot::Scope;
 
 /// What is to be called, and how.
 pub(super) struct Call {
     pub(super) callback: Py<PyAny>,
     pub(super) args: Py<PyTuple>,
-    /// The context to call it in.
-    pub(super) context: Py<PyAny>,
+    pub(super) scope: Scope,
 }
 
 impl Call {
-    /// In the given context, or in a copy of the caller's.
-    pub(super) fn new(
+    /// A call that is made once, in the given context or in a copy of the caller's.
+    pub(super) fn once(
+        owner: &LoopCore,
+        callback: Bound<'_, PyAny>,
+        args: Bound<'_, PyTuple>,
+        context: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let scope = match context {
+            Some(given) if !given.is_none() => Scope::Own(given.unbind()),
+            _ => owner.snapshot.take(callback.py())?,
+        };
+        Ok(Self { callback: callback.unbind(), args: args.unbind(), scope })
+    }
+
+    /// A call that is made again and again, each time in the same context.
+    pub(super) fn lasting(
         callback: Bound<'_, PyAny>,
         args: Bound<'_, PyTuple>,
         context: Option<Bound<'_, PyAny>>,
@@ -32,25 +46,29 @@ impl Call {
             Some(given) if !given.is_none() => given.unbind(),
             _ => call::copy_context(callback.py())?,
         };
-        Ok(Self { callback: callback.unbind(), args: args.unbind(), context })
+        Ok(Self { callback: callback.unbind(), args: args.unbind(), scope: Scope::Own(context) })
     }
 
     pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
         Self {
             callback: self.callback.clone_ref(py),
             args: self.args.clone_ref(py),
-            context: self.context.clone_ref(py),
+            scope: self.scope.clone_ref(py),
         }
     }
 
-    pub(super) fn run(&self, py: Python<'_>) -> PyResult<()> {
-        call::within(py, &self.context, || call::call(self.callback.bind(py), self.args.bind(py)).map(drop))
+    /// Make the call; gives it back, in the context that it was made in, with what it raised.
+    pub(super) fn run(self, py: Python<'_>) -> Result<(), (PyErr, Option<Self>)> {
+        let Self { callback, args, scope } = self;
+        let context = scope.into_own(py).map_err(|error| (error, None))?;
+        call::within(py, &context, || call::call(callback.bind(py), args.bind(py)).map(drop))
+            .map_err(|error| (error, Some(Self { callback, args, scope: Scope::Own(context) })))
     }
 
     pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.callback)?;
         visit.call(&self.args)?;
-        visit.call(&self.context)
+        self.scope.visit(visit)
     }
 }
 
@@ -91,6 +109,22 @@ impl Handle {
     /// What is to be called, this time.
     pub(super) fn copy(&self, py: Python<'_>) -> Option<Call> {
         self.state.with(py, |state| state.call.as_ref().map(|call| call.clone_ref(py)))
+    }
+
+    /// Give what is to be called the context that it will run in, if it shares one yet; says which it is.
+    pub(super) fn settle(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let Some(call) = self.copy(py) else { return Ok(None) };
+        let own = call.scope.into_own(py)?;
+        let (context, before) =
+            self.state.with(py, |state| match state.call.as_mut().map(|call| &mut call.scope) {
+                Some(Scope::Own(context)) => (context.clone_ref(py), None),
+                Some(shared) => {
+                    (own.clone_ref(py), Some(std::mem::replace(shared, Scope::Own(own.clone_ref(py)))))
+                }
+                None => (own.clone_ref(py), None),
+            });
+        drop(before);
+        Ok(Some(context))
     }
 
     /// Keep what was taken, for whoever looks at the handle.
@@ -154,8 +188,8 @@ impl Handle {
         self.is_cancelled(py)
     }
 
-    fn get_context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.copy(py).map(|call| call.context)
+    fn get_context(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.settle(py)
     }
 
     #[getter(_cancelled)]

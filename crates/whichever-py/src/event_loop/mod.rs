@@ -14,6 +14,7 @@ mod handle;
 mod reader;
 mod receive;
 mod scene;
+mod snapshot;
 mod socks;
 mod stream;
 mod turn;

@@ -54,6 +54,7 @@ impl LoopCore {
         let before = core.turning.swap(this_thread(), Ordering::Relaxed);
         let done = core.turn_until_stopped(slf, &mut turns);
         core.turning.store(before, Ordering::Relaxed);
+        core.snapshot.forget(py);
         // What an exception left over runs first when the loop runs again.
         core.agenda.with(py, |agenda| {
             while let Some(ready) = turns.batch.pop_back() {
@@ -121,6 +122,7 @@ impl LoopCore {
 
     /// Wait for descriptors, other threads, or time to pass, without the interpreter.
     fn sleep(&self, py: Python<'_>, turns: &mut Turns, timeout: Option<u64>) -> PyResult<()> {
+        self.snapshot.forget(py);
         self.inbox.fall_asleep();
         // Somebody may have handed in something before he could see that we sleep.
         self.collect(py);
@@ -230,14 +232,19 @@ impl LoopCore {
 
     fn run_handle(&self, slf: &Bound<'_, Self>, handle: &Bound<'_, Handle>, keeps: bool) -> PyResult<()> {
         let py = slf.py();
+        if keeps {
+            handle.get().settle(py)?;
+        }
         let call = if keeps { handle.get().copy(py) } else { handle.get().take(py) };
         let Some(call) = call else { return Ok(()) };
         let began = if self.is_debugging() { Some(monotonic_ns()) } else { None };
-        if let Err(error) = call.run(py) {
+        if let Err((error, call)) = call.run(py) {
             if is_exit(py, &error) {
                 return Err(error);
             }
-            handle.get().put_back(py, call);
+            if let Some(call) = call {
+                handle.get().put_back(py, call);
+            }
             slf.call_method1(intern!(py, "_callback_failed"), (handle, error.into_value(py)))?;
             if !keeps {
                 drop(handle.get().take(py));

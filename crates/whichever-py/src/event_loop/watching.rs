@@ -20,7 +20,7 @@ impl LoopCore {
         let py = slf.py();
         let core = slf.get();
         core.check_open()?;
-        let handle = Py::new(py, Handle::of(Call::new(callback.0, callback.1, callback.2)?, false))?;
+        let handle = Py::new(py, Handle::of(Call::lasting(callback.0, callback.1, callback.2)?, false))?;
         let waiter = Waiter::Handle(handle.clone_ref(py));
         let before = core.agenda.with(py, |agenda| match agenda.poller.clone() {
             Some(poller) => {
