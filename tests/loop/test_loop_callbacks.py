@@ -10,6 +10,8 @@ import weakref
 
 import pytest
 
+import whichever
+
 NAME = contextvars.ContextVar("NAME", default="nobody")
 
 
@@ -33,6 +35,43 @@ def test_a_callback_gets_its_arguments(loop, count):
     loop.call_soon(lambda *arguments: seen.append(arguments), *range(count))
     drain(loop)
     assert seen == [tuple(range(count))]
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_a_handle_names_its_arguments(loop, count):
+    assert loop.call_soon(lambda *_: None, *range(count))._args == tuple(range(count))
+
+
+def test_a_callback_may_be_given_by_name(loop):
+    seen = []
+    loop.call_soon(callback=lambda: seen.append("soon"), context=None)
+    loop.call_later(delay=0, callback=lambda: seen.append("later"))
+    loop.call_at(when=loop.time(), callback=lambda: seen.append("at"))
+    drain(loop)
+    assert sorted(seen) == ["at", "later", "soon"]
+
+
+@pytest.mark.parametrize("method", ["call_soon", "call_soon_threadsafe", "call_later", "call_at"])
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ((), {}),
+        ((0, len), {"contxt": None}),
+        ((0, len), {"callback": len}),
+        ((), {"callback": len, "context": None, "other": 1}),
+        ((object(),), {}),
+    ],
+)
+def test_a_call_that_cannot_be_made_is_refused(loop, method, arguments, options):
+    if method.startswith("call_soon") and len(arguments) == 1:
+        arguments = ()
+    with pytest.raises(TypeError, match=r"argument|number"):
+        getattr(loop, method)(*arguments, **options)
+
+
+def test_only_a_loop_has_the_methods_of_a_loop():
+    with pytest.raises(TypeError, match="call_soon"):
+        whichever.EventLoop.call_soon(object(), len)
 
 
 def test_what_a_callback_schedules_runs_in_the_next_turn(loop):

@@ -8,6 +8,7 @@ use std::ffi::c_int;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
+use pyo3::{Borrowed, PyTraverseError, PyVisit};
 
 mod raw {
     use super::{PyObject, c_int, ffi};
@@ -21,6 +22,13 @@ mod raw {
         pub(super) fn PyContext_Enter(context: *mut PyObject) -> c_int;
         /// Go back to the context before; -1 and an exception if `context` is not the thread's.
         pub(super) fn PyContext_Exit(context: *mut PyObject) -> c_int;
+        /// Call with `args`, so many as `count` says beside its flag.
+        pub(super) fn PyObject_Vectorcall(
+            callback: *mut PyObject,
+            args: *const *mut PyObject,
+            count: usize,
+            keywords: *mut PyObject,
+        ) -> *mut PyObject;
         /// Call a method of the first of `args`, the others being its arguments.
         pub(super) fn PyObject_VectorcallMethod(
             name: *mut PyObject,
@@ -37,6 +45,9 @@ mod raw {
 }
 
 pub(super) use raw::_PyBytes_Resize as resize_bytes;
+
+/// `PY_VECTORCALL_ARGUMENTS_OFFSET`: the place before the arguments may be written to, during the call.
+const OFFSET: usize = 1 << (usize::BITS - 1);
 
 /// A copy of the context that the thread runs in.
 pub(super) fn copy_context(py: Python<'_>) -> PyResult<Py<PyAny>> {
@@ -95,13 +106,72 @@ impl Drop for Leave<'_> {
     }
 }
 
-/// Call with what a tuple holds.
-pub(super) fn call<'py>(
-    callback: &Bound<'py, PyAny>,
-    args: &Bound<'py, PyTuple>,
-) -> PyResult<Bound<'py, PyAny>> {
-    // Most callbacks take nothing: then there is no tuple to be taken apart.
-    if args.is_empty() { callback.call0() } else { callback.call1(args) }
+/// What a callback is called with. One argument needs no tuple, which would be one more object for the collector.
+pub(super) enum Args {
+    None,
+    One(Py<PyAny>),
+    Many(Py<PyTuple>),
+}
+
+impl Args {
+    pub(super) fn of(py: Python<'_>, args: &[Borrowed<'_, '_, PyAny>]) -> PyResult<Self> {
+        match args {
+            [] => Ok(Self::None),
+            [one] => Ok(Self::One((*one).to_owned().unbind())),
+            many => PyTuple::new(py, many).map(|many| Self::Many(many.unbind())),
+        }
+    }
+
+    pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::None => Self::None,
+            Self::One(one) => Self::One(one.clone_ref(py)),
+            Self::Many(many) => Self::Many(many.clone_ref(py)),
+        }
+    }
+
+    pub(super) fn tuple<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        match self {
+            Self::None => Ok(PyTuple::empty(py)),
+            Self::One(one) => PyTuple::new(py, [one]),
+            Self::Many(many) => Ok(many.bind(py).clone()),
+        }
+    }
+
+    pub(super) fn call<'py>(&self, callback: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = callback.py();
+        match self {
+            Self::None => callback.call0(),
+            Self::One(one) => call_with(callback, one.bind(py)),
+            Self::Many(many) => callback.call1(many.bind(py)),
+        }
+    }
+
+    pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::None => Ok(()),
+            Self::One(one) => visit.call(one),
+            Self::Many(many) => visit.call(many),
+        }
+    }
+}
+
+/// Call with one argument.
+fn call_with<'py>(callback: &Bound<'py, PyAny>, argument: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // The place before the argument is the callee's, for the object that a bound method puts before it.
+    let mut args = [std::ptr::null_mut(), argument.as_ptr()];
+    // SAFETY: 1. all are borrowed for the length of the call, by an attached thread.
+    //         2. one argument without keywords, with a place before it that may be written to, as the flag says.
+    let result = unsafe {
+        raw::PyObject_Vectorcall(
+            callback.as_ptr(),
+            args.as_mut_ptr().wrapping_add(1),
+            1 | OFFSET,
+            std::ptr::null_mut(),
+        )
+    };
+    // SAFETY: it is a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(callback.py(), result) }
 }
 
 /// Call a method with one argument.

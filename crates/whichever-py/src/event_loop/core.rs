@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit, intern};
@@ -14,7 +14,7 @@ use whichever_sys::{Datagrams, EventFd, monotonic_ns};
 
 use super::brief::Brief;
 use super::datagram::DatagramCore;
-use super::handle::{Call, Handle, TimerHandle};
+use super::handle::Handle;
 use super::snapshot::Snapshot;
 use super::socks::SockWait;
 use super::stream::StreamCore;
@@ -156,7 +156,7 @@ impl LoopCore {
     }
 
     /// Put something in the next turn, from whatever thread.
-    fn push_from_anywhere(&self, py: Python<'_>, ready: Ready) {
+    pub(super) fn push_from_anywhere(&self, py: Python<'_>, ready: Ready) {
         match self.turning.load(Ordering::Relaxed) {
             own if own == this_thread() => self.push(py, ready),
             // Nobody sleeps, or somebody is just beginning to run the loop, who looks again before he sleeps.
@@ -169,7 +169,7 @@ impl LoopCore {
     }
 
     /// What debugging looks at before a callback is taken: the thread, and the callback itself. Gives the traceback.
-    fn examine(
+    pub(super) fn examine(
         slf: &Bound<'_, Self>,
         callback: &Bound<'_, PyAny>,
         method: &str,
@@ -178,59 +178,6 @@ impl LoopCore {
             return Ok(None);
         }
         slf.call_method1(intern!(slf.py(), "_examine"), (callback, method)).map(|trace| Some(trace.unbind()))
-    }
-
-    fn soon(
-        slf: &Bound<'_, Self>,
-        call: (Bound<'_, PyAny>, Bound<'_, PyTuple>, Option<Bound<'_, PyAny>>),
-        method: &str,
-        push: impl FnOnce(&Self, Python<'_>, Ready),
-    ) -> PyResult<Py<Handle>> {
-        let py = slf.py();
-        let core = slf.get();
-        core.check_open()?;
-        let traceback = Self::examine(slf, &call.0, method)?;
-        let handle = Py::new(py, Handle::of(Call::once(core, call.0, call.1, call.2)?, false))?;
-        if let Some(traceback) = traceback {
-            handle.get().note_traceback(py, traceback);
-        }
-        push(core, py, Ready::Handle(handle.clone_ref(py)));
-        Ok(handle)
-    }
-
-    /// Call with one argument in the next turn, in a context.
-    pub(super) fn call_in(
-        slf: &Bound<'_, Self>,
-        call: (Bound<'_, PyAny>, &Bound<'_, PyAny>),
-        context: Option<Py<PyAny>>,
-    ) -> PyResult<()> {
-        let py = slf.py();
-        let args = PyTuple::new(py, [call.1])?;
-        let context = context.map(|own| own.into_bound(py));
-        Self::soon(slf, (call.0, args, context), "call_soon", Self::push).map(drop)
-    }
-
-    fn timer(
-        slf: &Bound<'_, Self>,
-        when: f64,
-        call: (Bound<'_, PyAny>, Bound<'_, PyTuple>, Option<Bound<'_, PyAny>>),
-        method: &str,
-    ) -> PyResult<Py<TimerHandle>> {
-        let py = slf.py();
-        let core = slf.get();
-        core.check_open()?;
-        let traceback = Self::examine(slf, &call.0, method)?;
-        let timer = TimerHandle::make(slf, when, Call::once(core, call.0, call.1, call.2)?)?;
-        let handle = timer.bind(py).as_super().clone().unbind();
-        if let Some(traceback) = traceback {
-            handle.get().note_traceback(py, traceback);
-        }
-        let dead = core.agenda.with(py, |agenda| {
-            agenda.timers.push(nanoseconds(when), handle);
-            sweep(py, &mut agenda.timers)
-        });
-        drop(dead);
-        Ok(timer)
     }
 }
 
@@ -270,54 +217,6 @@ impl LoopCore {
             is_in_callback: AtomicBool::new(false),
             snapshot: Snapshot::new(),
         })
-    }
-
-    /// Run a callback in the next turn.
-    #[pyo3(signature = (callback, *args, context = None))]
-    fn call_soon(
-        slf: &Bound<'_, Self>,
-        callback: Bound<'_, PyAny>,
-        args: Bound<'_, PyTuple>,
-        context: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<Py<Handle>> {
-        Self::soon(slf, (callback, args, context), "call_soon", Self::push)
-    }
-
-    /// Run a callback in the next turn; may be called by any thread.
-    #[pyo3(signature = (callback, *args, context = None))]
-    fn call_soon_threadsafe(
-        slf: &Bound<'_, Self>,
-        callback: Bound<'_, PyAny>,
-        args: Bound<'_, PyTuple>,
-        context: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<Py<Handle>> {
-        Self::soon(slf, (callback, args, context), "call_soon_threadsafe", Self::push_from_anywhere)
-    }
-
-    /// Run a callback in `delay` seconds.
-    #[pyo3(signature = (delay, callback, *args, context = None))]
-    fn call_later(
-        slf: &Bound<'_, Self>,
-        delay: Option<f64>,
-        callback: Bound<'_, PyAny>,
-        args: Bound<'_, PyTuple>,
-        context: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<Py<TimerHandle>> {
-        let delay = delay.ok_or_else(|| PyTypeError::new_err("delay must not be None"))?;
-        Self::timer(slf, now() + delay, (callback, args, context), "call_later")
-    }
-
-    /// Run a callback at a time of the loop's clock.
-    #[pyo3(signature = (when, callback, *args, context = None))]
-    fn call_at(
-        slf: &Bound<'_, Self>,
-        when: Option<f64>,
-        callback: Bound<'_, PyAny>,
-        args: Bound<'_, PyTuple>,
-        context: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<Py<TimerHandle>> {
-        let when = when.ok_or_else(|| PyTypeError::new_err("when cannot be None"))?;
-        Self::timer(slf, when, (callback, args, context), "call_at")
     }
 
     /// The loop's clock, in seconds: that of `time.monotonic`.
@@ -517,6 +416,6 @@ impl Agenda {
 }
 
 /// The clock of timers, in seconds.
-fn now() -> f64 {
+pub(super) fn now() -> f64 {
     std::time::Duration::from_nanos(monotonic_ns()).as_secs_f64()
 }

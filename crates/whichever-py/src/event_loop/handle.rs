@@ -10,30 +10,28 @@ use pyo3::types::{PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::brief::Brief;
-use super::call;
+use super::call::{self, Args};
 use super::core::LoopCore;
+use super::schedule::Wanted;
 use super::snapshot::Scope;
 
 /// What is to be called, and how.
 pub(super) struct Call {
     pub(super) callback: Py<PyAny>,
-    pub(super) args: Py<PyTuple>,
+    pub(super) args: Args,
     pub(super) scope: Scope,
 }
 
 impl Call {
     /// A call that is made once, in the given context or in a copy of the caller's.
-    pub(super) fn once(
-        owner: &LoopCore,
-        callback: Bound<'_, PyAny>,
-        args: Bound<'_, PyTuple>,
-        context: Option<Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
-        let scope = match context {
-            Some(given) if !given.is_none() => Scope::Own(given.unbind()),
-            _ => owner.snapshot.take(callback.py())?,
+    pub(super) fn once(owner: &LoopCore, wanted: &Wanted<'_, '_>) -> PyResult<Self> {
+        let py = wanted.callback.py();
+        let scope = match wanted.context {
+            Some(given) if !given.is_none() => Scope::Own(given.to_owned().unbind()),
+            _ => owner.snapshot.take(py)?,
         };
-        Ok(Self { callback: callback.unbind(), args: args.unbind(), scope })
+        let args = Args::of(py, wanted.args)?;
+        Ok(Self { callback: wanted.callback.to_owned().unbind(), args, scope })
     }
 
     /// A call that is made again and again, each time in the same context.
@@ -46,7 +44,8 @@ impl Call {
             Some(given) if !given.is_none() => given.unbind(),
             _ => call::copy_context(callback.py())?,
         };
-        Ok(Self { callback: callback.unbind(), args: args.unbind(), scope: Scope::Own(context) })
+        let args = if args.is_empty() { Args::None } else { Args::Many(args.unbind()) };
+        Ok(Self { callback: callback.unbind(), args, scope: Scope::Own(context) })
     }
 
     pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
@@ -61,13 +60,13 @@ impl Call {
     pub(super) fn run(self, py: Python<'_>) -> Result<(), (PyErr, Option<Self>)> {
         let Self { callback, args, scope } = self;
         let context = scope.into_own(py).map_err(|error| (error, None))?;
-        call::within(py, &context, || call::call(callback.bind(py), args.bind(py)).map(drop))
+        call::within(py, &context, || args.call(callback.bind(py)).map(drop))
             .map_err(|error| (error, Some(Self { callback, args, scope: Scope::Own(context) })))
     }
 
     pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.callback)?;
-        visit.call(&self.args)?;
+        self.args.visit(visit)?;
         self.scope.visit(visit)
     }
 }
@@ -203,8 +202,8 @@ impl Handle {
     }
 
     #[getter(_args)]
-    fn args(&self, py: Python<'_>) -> Option<Py<PyTuple>> {
-        self.copy(py).map(|call| call.args)
+    fn args<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        self.copy(py).map(|call| call.args.tuple(py)).transpose()
     }
 
     #[getter(_source_traceback)]
@@ -308,7 +307,7 @@ fn same_call(one: &Bound<'_, Handle>, other: &Bound<'_, Handle>) -> PyResult<boo
     let cancelled = (one.get().is_cancelled(py), other.get().is_cancelled(py));
     match (one.get().copy(py), other.get().copy(py)) {
         (Some(own), Some(its)) => {
-            Ok(own.callback.bind(py).eq(&its.callback)? && own.args.bind(py).eq(&its.args)?)
+            Ok(own.callback.bind(py).eq(&its.callback)? && own.args.tuple(py)?.eq(its.args.tuple(py)?)?)
         }
         (None, None) => Ok(cancelled.0 == cancelled.1),
         _ => Ok(false),

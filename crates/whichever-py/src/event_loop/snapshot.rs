@@ -78,7 +78,8 @@ impl Snapshot {
         }
         let seen = Seen { context: copy.clone().unbind(), map: map.addr() };
         let before = self.0.with(py, |own| own.replace(seen));
-        drop(before);
+        // Bound, because PyO3 may not know that this thread is attached, and would let go of it later.
+        drop(before.map(|seen| seen.context.into_bound(py)));
         Ok(Scope::CopyOf(copy.unbind()))
     }
 
