@@ -159,12 +159,13 @@ impl LoopCore {
     pub(super) fn push_from_anywhere(&self, py: Python<'_>, ready: Ready) {
         match self.turning.load(Ordering::Relaxed) {
             own if own == this_thread() => self.push(py, ready),
-            // Nobody sleeps, or somebody is just beginning to run the loop, who looks again before he sleeps.
-            0 => {
+            // Without a GIL, threads would meet at what the loop holds.
+            turning if cfg!(Py_GIL_DISABLED) && turning != 0 => self.inbox.send(ready),
+            // A loop that is about to sleep says so and then looks once more, attached as we are.
+            _ => {
                 self.push(py, ready);
                 self.inbox.wake();
             }
-            _ => self.inbox.send(ready),
         }
     }
 
