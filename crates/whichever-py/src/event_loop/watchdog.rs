@@ -188,7 +188,6 @@ struct Seen {
     step: Option<u64>,
     /// The look before the first at this step, and that one.
     between_ns: (u64, u64),
-    onlooker: Option<Onlooker>,
     looks: Looks,
     is_told: bool,
 }
@@ -196,7 +195,7 @@ struct Seen {
 impl Seen {
     fn new() -> Self {
         let now = monotonic_ns();
-        Self { step: None, between_ns: (now, now), onlooker: None, looks: Looks::default(), is_told: false }
+        Self { step: None, between_ns: (now, now), looks: Looks::default(), is_told: false }
     }
 
     /// Look at the loop. Says whether it was not simply asleep all the time.
@@ -220,10 +219,9 @@ impl Seen {
 
     fn watch_closely(&mut self, watch: &Watch, shared: &Shared, step: u64, now: u64) {
         let began = watch.pulse.began_ns(step, self.between_ns);
-        if self.onlooker.is_none() {
-            self.onlooker = Onlooker::open(watch.native_id, watch.state).ok();
-        }
-        let doing = self.onlooker.as_mut().and_then(|own| own.look(shared.interpreter(), now));
+        // Opened for each look: a descriptor that stayed open would be missed by whoever counts his own.
+        let onlooker = Onlooker::open(watch.native_id, watch.state).ok();
+        let doing = onlooker.and_then(|mut own| own.look(shared.interpreter(), now));
         if watch.pulse.awake_step() != Some(step) {
             return;
         }
