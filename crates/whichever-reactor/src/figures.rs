@@ -41,10 +41,25 @@ pub struct Figures {
     /// Sum of half the squares of turns' lengths, in square seconds.
     waits: f64,
     longest_turn_ns: u64,
-    timers: u64,
-    timers_late_ns: u64,
-    latest_timer_ns: u64,
+    late: Late,
     marks: VecDeque<Mark>,
+}
+
+/// How late timers were when the loop turned to them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Late {
+    timers: u64,
+    sum_ns: u64,
+    most_ns: u64,
+}
+
+impl Late {
+    /// Add one that is put among what is ready so long after its time.
+    pub fn add(&mut self, late_ns: u64) {
+        self.timers += 1;
+        self.sum_ns += late_ns;
+        self.most_ns = self.most_ns.max(late_ns);
+    }
 }
 
 /// What [`Figures`] tell at an instant. Lengths in nanoseconds unless they say otherwise.
@@ -115,11 +130,11 @@ impl Figures {
         self.most_ready = self.most_ready.max(self.batch);
     }
 
-    /// A timer is put among what is ready, so long after its time.
-    pub fn timer(&mut self, late_ns: u64) {
-        self.timers += 1;
-        self.timers_late_ns += late_ns;
-        self.latest_timer_ns = self.latest_timer_ns.max(late_ns);
+    /// Timers were put among what is ready.
+    pub fn fired(&mut self, timers: &Late) {
+        self.late.timers += timers.timers;
+        self.late.sum_ns += timers.sum_ns;
+        self.late.most_ns = self.late.most_ns.max(timers.most_ns);
     }
 
     /// What came of all that.
@@ -139,9 +154,9 @@ impl Figures {
             most_ready: self.most_ready,
             mean_wait_s: if ran_ns == 0 { 0.0 } else { waits / seconds(ran_ns) },
             longest_turn_ns: self.longest_turn_ns.max(turn_ns),
-            timers: self.timers,
-            timers_late_ns: self.timers_late_ns,
-            latest_timer_ns: self.latest_timer_ns,
+            timers: self.late.timers,
+            timers_late_ns: self.late.sum_ns,
+            latest_timer_ns: self.late.most_ns,
         }
     }
 
@@ -285,9 +300,12 @@ mod tests {
     #[test]
     fn late_timers_are_counted() {
         let mut figures = Figures::default();
-        figures.timer(30);
-        figures.timer(10);
+        let mut late = Late::default();
+        late.add(30);
+        figures.fired(&late);
+        late.add(10);
+        figures.fired(&late);
         let totals = figures.totals(0);
-        assert_eq!((totals.timers, totals.timers_late_ns, totals.latest_timer_ns), (2, 40, 30));
+        assert_eq!((totals.timers, totals.timers_late_ns, totals.latest_timer_ns), (3, 70, 30));
     }
 }

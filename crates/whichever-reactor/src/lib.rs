@@ -14,7 +14,7 @@ mod timers;
 #[cfg(not(loom))]
 mod watches;
 
-pub use figures::{Figures, Totals};
+pub use figures::{Figures, Late, Totals};
 pub use inbox::{Doorbell, Inbox};
 #[cfg(not(loom))]
 pub use poller::{Glance, Poller};

@@ -14,7 +14,6 @@ from asyncio.base_events import _check_ssl_socket, _format_handle  # type: ignor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from whichever import _core
-from whichever._types import LoopStatistics
 from whichever.loop._datagram import DatagramTransport
 from whichever.loop._handles import describe_call
 from whichever.loop._lent import LentSockets
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine
     from concurrent.futures import Executor
+
+    from whichever._types import LoopStatistics
 
 _T = TypeVar("_T")
 _TASKS_MAY_BE_EAGER = sys.version_info >= (3, 12)
@@ -49,6 +50,8 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
 
     def statistics(self) -> LoopStatistics:
         """Say what the loop has done so far; any thread may ask, also when the loop is closed."""
+        from whichever._types import LoopStatistics  # noqa: PLC0415 - see `_slow`
+
         return LoopStatistics(**self._figures(), slow=self._slow.costliest())
 
     def close(self) -> None:

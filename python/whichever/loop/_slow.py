@@ -1,20 +1,18 @@
 """Callbacks that kept the loop from going on: their names, what they cost, and the warning in words.
 
-The watchdog in the core finds them and says what their thread did; it calls `sight` while they still run.
+The watchdog in the core finds them and says what their thread did; it calls `sight` while they still run. Dataclasses
+are imported only when there is something to be said, for making them takes long.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-
-from whichever._types import SlowCallback
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from whichever._types import BlockedKind
+    from whichever._types import BlockedKind, SlowCallback
 
 _MOST = 100
 """So many different ones are kept, and warned of."""
@@ -53,6 +51,10 @@ class SlowCallbacks:
             seconds: How long it took.
             doing: The state of its thread, the kind of wait, and the system call.
         """
+        from dataclasses import replace  # noqa: PLC0415 - see the module
+
+        from whichever._types import SlowCallback  # noqa: PLC0415 - see the module
+
         name, place = sight or (_name(callback), "")
         state, kind, call = doing
         # Whoever computes is seen at another line each time.

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use whichever_reactor::{Glance, Poller, Side};
+use whichever_reactor::{Glance, Late, Poller, Side};
 use whichever_sys::monotonic_ns;
 
 use super::core::{Gathered, LoopCore, Ready, Waiter, sweep, this_thread};
@@ -197,6 +197,7 @@ impl LoopCore {
             return;
         }
         let now = monotonic_ns();
+        let mut late = Late::default();
         self.agenda.with(py, |agenda| {
             while let Some(due) = agenda.timers.next_ns()
                 && let Some(timer) = agenda.timers.pop_due(now)
@@ -204,12 +205,13 @@ impl LoopCore {
                 if timer.get().is_cancelled(py) {
                     agenda.timers.bury();
                 } else {
-                    self.figures.with(py, |figures| figures.timer(now - due));
+                    late.add(now - due);
                 }
                 timer.get().fall_due(py);
                 agenda.ready.push_back(Ready::Handle(timer));
             }
         });
+        self.figures.with(py, |figures| figures.fired(&late));
     }
 
     fn run_batch(&self, slf: &Bound<'_, Self>, batch: &mut VecDeque<Ready>) -> PyResult<()> {
