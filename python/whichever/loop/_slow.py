@@ -76,7 +76,7 @@ class SlowCallbacks:
         elif len(self._known) >= _MOST:
             del self._known[min(self._known, key=lambda key: self._known[key].seconds)]
         self._known[key] = total
-        where = (function or name, state)
+        where = (function or name, state, kind)
         if where in self._warned or len(self._warned) >= _MOST:
             return None
         self._warned.add(where)
