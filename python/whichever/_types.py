@@ -333,6 +333,73 @@ class ThreadPoolStatistics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlowCallback:
+    """Callbacks of one name that kept an event loop from going on, in one place and for one reason.
+
+    Attributes:
+        callback: Qualified name of what the loop called; of a task's step, that of its coroutine.
+        place: The innermost function of the program itself that was running, with file and line; empty where the
+            stack could not be read, as on a free-threaded Python.
+        state: What the thread was seen doing most: ``held`` (held the GIL), ``released`` (ran without it),
+            ``waiting`` (wanted the GIL, which others held), ``blocked`` (waited in a call), ``unknown``.
+        kind: What the call waited for, if it was blocked.
+        call: The system call, if it was blocked in one that is known by name.
+        times: How often that was seen.
+        seconds: How long it took, summed.
+        longest_seconds: The longest of them.
+    """
+
+    callback: str
+    place: str
+    state: Literal["held", "released", "waiting", "blocked", "unknown"]
+    kind: BlockedKind | None
+    call: str | None
+    times: int
+    seconds: float
+    longest_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopStatistics:
+    """What an event loop has done since it was made, and what it has to do now.
+
+    Time counts only while the loop runs.
+
+    Attributes:
+        running_seconds: How long it has run.
+        busy_share: Share of that in which it did not sleep for want of work, from 0 to 1.
+        recent_busy_share: The same, of the last 5 seconds that it ran.
+        lag_seconds: Mean wait of what becomes ready at a random instant until the loop turns to it.
+        longest_lag_seconds: The longest such wait, which is the longest turn.
+        timer_lag_seconds: How late timers were when the loop turned to them, on average.
+        longest_timer_lag_seconds: How late the latest was.
+        ready: Callbacks that are ready to run now.
+        most_ready: The most that were ready at the beginning of a turn.
+        timers: Timers set now.
+        timers_fired: Timers that have fallen due.
+        turns: Turns begun.
+        callbacks: Callbacks taken up.
+        slow: Callbacks that took ``slow_callback_duration`` or more, the costliest first; the costliest 100 are kept.
+            They are looked for now and then: one that is over just after that time may be missed.
+    """
+
+    running_seconds: float
+    busy_share: float
+    recent_busy_share: float
+    lag_seconds: float
+    longest_lag_seconds: float
+    timer_lag_seconds: float
+    longest_timer_lag_seconds: float
+    ready: int
+    most_ready: int
+    timers: int
+    timers_fired: int
+    turns: int
+    callbacks: int
+    slow: tuple[SlowCallback, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AutoPoolStatistics:
     """What an auto pool has done since it was made, and what it holds now.
 

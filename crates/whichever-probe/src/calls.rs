@@ -105,6 +105,46 @@ fn classify(table: Table, number: u64) -> CallClass {
         .map_or(CallClass::Unnamed, |(class, _)| *class)
 }
 
+/// Calls that programs wait in often: the name, and the numbers on x86-64 and on aarch64.
+const NAMES: &[(&str, u64, u64)] = &[
+    ("read", 0, 63),
+    ("write", 1, 64),
+    ("readv", 19, 65),
+    ("writev", 20, 66),
+    ("pread64", 17, 67),
+    ("pwrite64", 18, 68),
+    ("sendfile", 40, 71),
+    ("connect", 42, 203),
+    ("accept", 43, 202),
+    ("accept4", 288, 242),
+    ("sendto", 44, 206),
+    ("recvfrom", 45, 207),
+    ("sendmsg", 46, 211),
+    ("recvmsg", 47, 212),
+    ("poll", 7, 73),
+    ("select", 23, 72),
+    ("epoll_wait", 232, 22),
+    ("nanosleep", 35, 101),
+    ("clock_nanosleep", 230, 115),
+    ("wait4", 61, 260),
+    ("waitid", 247, 95),
+    ("flock", 73, 32),
+    ("fsync", 74, 82),
+    ("fdatasync", 75, 83),
+    ("openat", 257, 56),
+    ("unlinkat", 263, 35),
+];
+
+/// The name of a call that programs often wait in, on the architecture this was built for.
+pub(crate) fn call_name(number: u64) -> Option<&'static str> {
+    let own = |entry: &(&str, u64, u64)| match () {
+        () if cfg!(target_arch = "x86_64") => Some(entry.1),
+        () if cfg!(target_arch = "aarch64") => Some(entry.2),
+        () => None,
+    };
+    NAMES.iter().find(|entry| own(entry) == Some(number)).map(|entry| entry.0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

@@ -5,7 +5,7 @@
 //!
 //! From the bottom up: `memory`, `offsets` and `interpreter` find the GIL; `procfs`, `calls` and `descriptors`
 //! say what a thread does; `thread` joins both into a state; `sampler` asks at random instants, `border` and
-//! `tasks` read exact clocks, and `metering` ties them to the tasks of one thread.
+//! `tasks` read exact clocks, and `metering` ties them to the tasks of one thread. `onlooker` looks now and then.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod interpreter;
 mod memory;
 mod metering;
 mod offsets;
+mod onlooker;
 mod others;
 mod procfs;
 mod sampler;
@@ -29,6 +30,7 @@ pub use interpreter::{GilWords, Interpreter, ProbeError, PythonThread};
 pub use memory::{Memory, ProcessMemory};
 pub use metering::{Metering, Options, TaskError};
 pub use offsets::Layout;
+pub use onlooker::{Doing, Onlooker};
 pub use procfs::{CallState, SchedStat, parse_call, parse_schedstat, parse_stat_state};
 pub use thread::{ThreadReader, ThreadState};
 pub use timeline::Span;

@@ -53,6 +53,8 @@ pub(crate) struct Look {
     pub(crate) state: ThreadState,
     /// Whether the thread lost or took the GIL while being looked at.
     pub(crate) raced: bool,
+    /// The call it was in.
+    pub(crate) call: CallState,
 }
 
 /// Looks at one thread of this process again and again.
@@ -111,7 +113,7 @@ impl ThreadReader {
             ThreadState::Waiting { woken: true } => self.waiting_since,
             _ => None,
         };
-        Some(Look { state, raced: held != holds })
+        Some(Look { state, raced: held != holds, call })
     }
 
     fn call_state(&self) -> Option<CallState> {

@@ -45,6 +45,11 @@ impl Gil {
             .as_ref()
     }
 
+    /// What it is read by.
+    pub(crate) fn interpreter(&self) -> &Interpreter {
+        &self.0
+    }
+
     /// The thread state of whoever holds it now.
     pub(crate) fn holder(&self) -> Option<u64> {
         self.0.gil().ok().filter(|words| words.active && words.locked == 1).map(|words| words.holder)

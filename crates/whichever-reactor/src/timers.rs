@@ -121,6 +121,12 @@ impl<C> Timers<C> {
         self.heap.len()
     }
 
+    /// How many there are that nobody has called dead.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.heap.len().saturating_sub(self.dead)
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

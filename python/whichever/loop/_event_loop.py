@@ -18,6 +18,7 @@ from whichever.loop._datagram import DatagramTransport
 from whichever.loop._handles import describe_call
 from whichever.loop._lent import LentSockets
 from whichever.loop._selector import WatchedDescriptors
+from whichever.loop._slow import SlowCallbacks, in_words
 from whichever.loop._stream import StreamTransport
 from whichever.loop._tls import TlsProtocol
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Coroutine
     from concurrent.futures import Executor
+
+    from whichever._types import LoopStatistics
 
 _T = TypeVar("_T")
 _TASKS_MAY_BE_EAGER = sys.version_info >= (3, 12)
@@ -42,7 +45,14 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
     def __init__(self, *, without_epoll: bool = False) -> None:
         del without_epoll  # The core's.
         self._lent = LentSockets()
+        self._slow = SlowCallbacks()
         super().__init__(WatchedDescriptors(self))
+
+    def statistics(self) -> LoopStatistics:
+        """Say what the loop has done so far; any thread may ask, also when the loop is closed."""
+        from whichever._types import LoopStatistics  # noqa: PLC0415 - see `_slow`
+
+        return LoopStatistics(**self._figures(), slow=self._slow.costliest())
 
     def close(self) -> None:
         """Close the loop. It must not be running."""
@@ -214,6 +224,15 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         # asyncio's own logger, by the name under which tests replace it.
         logger = base_events.logger  # type: ignore[attr-defined]
         logger.warning("Executing %s took %.3f seconds", _format_handle(handle), seconds)
+
+    def _callback_blocked(
+        self, callback: Any, sight: tuple[str, str] | None, seconds: float, doing: Any
+    ) -> None:
+        """Note a callback that kept the loop from going on, and warn of it once."""
+        slow = self._slow.note(callback, sight, seconds, doing)
+        # While debugging, callbacks of handles are timed, and told of, anyway.
+        if slow is not None and not (self._debug and callback is not None):
+            base_events.logger.warning("%s", in_words(slow))  # type: ignore[attr-defined]
 
 
 def _thread_pool() -> Executor:

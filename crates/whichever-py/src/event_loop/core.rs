@@ -9,12 +9,13 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit, intern};
-use whichever_reactor::{Doorbell, Inbox, Poller, Side, Timers, Watches, nanoseconds};
+use whichever_reactor::{Doorbell, Figures, Inbox, Poller, Side, Timers, Watches, nanoseconds};
 use whichever_sys::{Datagrams, EventFd, monotonic_ns};
 
 use super::brief::Brief;
 use super::datagram::DatagramCore;
 use super::handle::Handle;
+use super::pulse::Pulse;
 use super::snapshot::Snapshot;
 use super::socks::SockWait;
 use super::stream::StreamCore;
@@ -78,8 +79,10 @@ pub(crate) struct LoopCore {
     python_thread: AtomicU64,
     /// The thread that takes turns now, by an address of its own; 0 while none does.
     pub(super) turning: AtomicUsize,
-    /// From how many nanoseconds on a callback is called slow, while debugging.
-    pub(super) slow_ns: AtomicU64,
+    /// What it shows the watchdog.
+    pub(super) pulse: Arc<Pulse>,
+    /// What it has done.
+    pub(super) figures: Brief<Figures>,
     /// Where small messages are received.
     pub(super) buffer: Brief<Vec<u8>>,
     /// Where datagrams are received, once there has been one.
@@ -130,9 +133,14 @@ impl LoopCore {
         self.is_debugging.load(Ordering::Relaxed)
     }
 
+    /// The thread that runs the loop, as Python names it.
+    pub(super) fn runner(&self) -> Option<u64> {
+        Some(self.python_thread.load(Ordering::Relaxed)).filter(|id| *id != 0)
+    }
+
     /// Whether a program runs the loop, rather than a test one turn of it.
     pub(super) fn is_run(&self) -> bool {
-        self.python_thread.load(Ordering::Relaxed) != 0
+        self.runner().is_some()
     }
 
     /// Whether a callback of this loop runs in this thread.
@@ -212,7 +220,8 @@ impl LoopCore {
             is_debugging: AtomicBool::new(false),
             python_thread: AtomicU64::new(0),
             turning: AtomicUsize::new(0),
-            slow_ns: AtomicU64::new(100_000_000),
+            pulse: Arc::default(),
+            figures: Brief::new(Figures::default()),
             buffer: Brief::new(Vec::new()),
             datagrams: Brief::new(None),
             is_in_callback: AtomicBool::new(false),
@@ -306,7 +315,7 @@ impl LoopCore {
 
     #[getter(_thread_id)]
     fn thread_id(&self) -> Option<u64> {
-        Some(self.python_thread.load(Ordering::Relaxed)).filter(|id| *id != 0)
+        self.runner()
     }
 
     #[setter(_thread_id)]
@@ -316,12 +325,12 @@ impl LoopCore {
 
     #[getter]
     fn slow_callback_duration(&self) -> f64 {
-        std::time::Duration::from_nanos(self.slow_ns.load(Ordering::Relaxed)).as_secs_f64()
+        std::time::Duration::from_nanos(self.pulse.slow_ns.load(Ordering::Relaxed)).as_secs_f64()
     }
 
     #[setter]
     fn set_slow_callback_duration(&self, seconds: f64) {
-        self.slow_ns.store(nanoseconds(seconds), Ordering::Relaxed);
+        self.pulse.slow_ns.store(nanoseconds(seconds), Ordering::Relaxed);
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

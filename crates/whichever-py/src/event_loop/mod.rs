@@ -11,14 +11,17 @@ mod datagram;
 mod errors;
 mod flow;
 mod handle;
+mod pulse;
 mod reader;
 mod receive;
 mod scene;
 mod schedule;
 mod snapshot;
 mod socks;
+mod statistics;
 mod stream;
 mod turn;
+mod watchdog;
 mod watching;
 
 pub(crate) use core::LoopCore;

@@ -12,13 +12,14 @@ use std::sync::atomic::Ordering;
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use whichever_reactor::{Glance, Poller, Side};
+use whichever_reactor::{Glance, Late, Poller, Side};
 use whichever_sys::monotonic_ns;
 
 use super::core::{Gathered, LoopCore, Ready, Waiter, sweep, this_thread};
 use super::datagram::DatagramCore;
 use super::handle::Handle;
 use super::stream::StreamCore;
+use super::watchdog::Watched;
 
 /// For so long the kernel is not asked again while callbacks are ready: to ask costs as much as some of them do.
 const LOOK_EVERY_NS: u64 = 50_000;
@@ -36,6 +37,8 @@ struct Turns {
     looked_ns: u64,
     /// The descriptor of the bell.
     bell: i32,
+    /// None while nobody runs the loop.
+    watched: Option<Watched>,
 }
 
 impl LoopCore {
@@ -49,10 +52,13 @@ impl LoopCore {
         };
         let mut bell = -1;
         core.inbox.bell().with(|own| bell = own.as_raw_fd());
+        let watched = core.runner().and_then(|thread| Watched::new(py, &core.pulse, thread));
         let mut turns =
-            Turns { poller, glance: Glance::default(), batch: VecDeque::new(), looked_ns: 0, bell };
+            Turns { poller, glance: Glance::default(), batch: VecDeque::new(), looked_ns: 0, bell, watched };
+        core.figures.with(py, |figures| figures.run(monotonic_ns()));
         let before = core.turning.swap(this_thread(), Ordering::Relaxed);
         let done = core.turn_until_stopped(slf, &mut turns);
+        core.figures.with(py, |figures| figures.stop(monotonic_ns()));
         core.turning.store(before, Ordering::Relaxed);
         core.snapshot.forget(py);
         // What an exception left over runs first when the loop runs again.
@@ -76,10 +82,17 @@ impl LoopCore {
     fn turn(&self, slf: &Bound<'_, Self>, turns: &mut Turns) -> PyResult<()> {
         let py = slf.py();
         self.collect(py);
-        let now = monotonic_ns();
+        let mut now = monotonic_ns();
         let timeout = self.patience(py, now);
         if timeout != Some(0) {
-            self.sleep(py, turns, timeout)?;
+            self.figures.with(py, |figures| figures.sleep(now));
+            let done = self.sleep(py, turns, timeout);
+            now = turns.looked_ns;
+            self.figures.with(py, |figures| figures.wake(now));
+            done?;
+            if self.pulse.is_suspect() {
+                self.tell_slow(slf, None)?;
+            }
             self.gather(py, turns);
         } else if now - turns.looked_ns >= LOOK_EVERY_NS {
             turns.looked_ns = now;
@@ -92,6 +105,8 @@ impl LoopCore {
         py.check_signals()?;
         self.run_timers(py, turns);
         self.agenda.with(py, |agenda| std::mem::swap(&mut agenda.ready, &mut turns.batch));
+        self.pulse.turn(now);
+        self.figures.with(py, |figures| figures.turn(now, turns.batch.len()));
         self.run_batch(slf, &mut turns.batch)
     }
 
@@ -127,9 +142,17 @@ impl LoopCore {
         // Somebody may have handed in something before he could see that we sleep.
         self.collect(py);
         let timeout = if self.agenda.with(py, |agenda| agenda.ready.is_empty()) { timeout } else { Some(0) };
-        let waited = py.detach(|| turns.poller.wait(timeout, &mut turns.glance));
-        turns.looked_ns = monotonic_ns();
+        self.pulse.sleep();
+        let waited = py.detach(|| {
+            let waited = turns.poller.wait(timeout, &mut turns.glance);
+            turns.looked_ns = monotonic_ns();
+            self.pulse.wake(turns.looked_ns);
+            waited
+        });
         self.inbox.awake();
+        if let Some(watched) = &turns.watched {
+            watched.ring();
+        }
         match waited {
             Err(error) if error.kind() == ErrorKind::Interrupted => {
                 turns.glance.ready.clear();
@@ -176,25 +199,35 @@ impl LoopCore {
             return;
         }
         let now = monotonic_ns();
+        let mut late = Late::default();
         self.agenda.with(py, |agenda| {
-            while let Some(timer) = agenda.timers.pop_due(now) {
+            while let Some(due) = agenda.timers.next_ns()
+                && let Some(timer) = agenda.timers.pop_due(now)
+            {
                 if timer.get().is_cancelled(py) {
                     agenda.timers.bury();
+                } else {
+                    late.add(now - due);
                 }
                 timer.get().fall_due(py);
                 agenda.ready.push_back(Ready::Handle(timer));
             }
         });
+        self.figures.with(py, |figures| figures.fired(&late));
     }
 
     fn run_batch(&self, slf: &Bound<'_, Self>, batch: &mut VecDeque<Ready>) -> PyResult<()> {
         let py = slf.py();
         while let Some(ready) = batch.pop_front() {
             self.is_in_callback.store(true, Ordering::Relaxed);
+            self.pulse.beat();
             let done = self.run_one(slf, ready);
             self.is_in_callback.store(false, Ordering::Relaxed);
             self.flush_gathered(py)?;
             done?;
+            if self.pulse.is_suspect() {
+                self.tell_slow(slf, None)?;
+            }
         }
         Ok(())
     }
@@ -237,6 +270,7 @@ impl LoopCore {
         }
         let call = if keeps { handle.get().copy(py) } else { handle.get().take(py) };
         let Some(call) = call else { return Ok(()) };
+        let callback = call.callback.clone_ref(py); // for its name, should it turn out to be slow
         let began = if self.is_debugging() { Some(monotonic_ns()) } else { None };
         if let Err((error, call)) = call.run(py) {
             if is_exit(py, &error) {
@@ -252,10 +286,13 @@ impl LoopCore {
         }
         if let Some(began) = began {
             let took = monotonic_ns() - began;
-            if took >= self.slow_ns.load(Ordering::Relaxed) {
+            if took >= self.pulse.slow_ns.load(Ordering::Relaxed) {
                 let seconds = std::time::Duration::from_nanos(took).as_secs_f64();
                 slf.call_method1(intern!(py, "_callback_was_slow"), (handle, seconds))?;
             }
+        }
+        if self.pulse.is_suspect() {
+            self.tell_slow(slf, Some(callback.bind(py)))?;
         }
         Ok(())
     }
