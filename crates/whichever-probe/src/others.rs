@@ -3,7 +3,7 @@
 //! A thread is foreign when it was there before metering began and either Python knows it (somebody else's
 //! work) or it also burns CPU while no task runs. A native thread that was there before but works only
 //! inside tasks is a library's pool (BLAS, OpenMP) and counts as the tasks' own, as does every thread that
-//! starts inside a task. Where tasks follow each other so closely that there is no time outside of them to
+//! starts inside a task. Our own threads that look after pools, queues and loops are foreign to every task. Where tasks follow each other so closely that there is no time outside of them to
 //! judge by, a native thread counts as the tasks' own.
 
 use std::collections::HashMap;
@@ -17,6 +17,9 @@ const ENOUGH_OUTSIDE_NS: f64 = 50_000_000.0;
 const FOREIGN_RATIO: f64 = 0.5;
 /// Name of our own threads, which are left out.
 pub(crate) const SAMPLER_NAME: &str = "whichever-probe";
+/// How the names of our threads begin that serve programs, as far as the kernel keeps names.
+const SERVANTS: [&str; 5] =
+    ["whichever-scout", "whichever-pump", "whichever-warde", "whichever-queue", "whichever-watch"];
 
 #[derive(Clone, Copy, Debug)]
 struct Other {
@@ -29,6 +32,8 @@ struct Other {
     /// Whether it was there when metering began.
     was_there: bool,
     is_sampler: bool,
+    /// Whether it is one of ours that serves the program.
+    is_servant: bool,
 }
 
 /// Follows the CPU clocks of all threads but the metered one.
@@ -54,7 +59,8 @@ impl OtherThreads {
                 outside_ns: 0.0,
                 is_python: false,
                 was_there,
-                is_sampler: is_sampler(native_id),
+                is_sampler: name_of(native_id) == SAMPLER_NAME,
+                is_servant: SERVANTS.contains(&name_of(native_id).as_str()),
             });
             other.is_python |= python.contains(&native_id);
             other.advance(cpu_ns, inside);
@@ -76,6 +82,9 @@ impl OtherThreads {
     }
 
     fn is_foreign(&self, other: &Other) -> bool {
+        if other.is_servant {
+            return true;
+        }
         if other.is_sampler || !other.was_there {
             return false;
         }
@@ -102,9 +111,9 @@ fn thread_ids() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn is_sampler(native_id: u32) -> bool {
-    let name = std::fs::read_to_string(format!("/proc/self/task/{native_id}/comm"));
-    name.is_ok_and(|name| name.trim_end() == SAMPLER_NAME)
+fn name_of(native_id: u32) -> String {
+    let name = std::fs::read_to_string(format!("/proc/self/task/{native_id}/comm")).unwrap_or_default();
+    name.trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -122,11 +131,18 @@ mod tests {
         is_python: false,
         was_there: true,
         is_sampler: false,
+        is_servant: false,
     };
 
     #[test]
     fn a_pool_that_works_only_inside_tasks_is_the_tasks_own() {
         assert!(others(BUSY_INSIDE).foreign_cpu() <= 0.0);
+    }
+
+    #[test]
+    fn our_own_servants_are_foreign_whenever_they_came() {
+        let servant = Other { was_there: false, is_servant: true, ..BUSY_INSIDE };
+        assert!((others(servant).foreign_cpu() - 0.5).abs() < 1e-9);
     }
 
     #[test]
