@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import itertools
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from whichever import _core
-from whichever.auto._leg import Leg
+from whichever.auto._leg import BUSY_CORES, Leg
 from whichever.auto._look import TINY_SECONDS, Choice, Look, choose
 from whichever.auto._plain import calls, collected, columns, drained, given_out, run_here, stopped
 from whichever.auto._source import Source
@@ -42,8 +43,9 @@ _MOST_IN_SEGMENT = 100_000
 _OVERRUN = 4.0
 _BRIDGE_SECONDS = 0.3
 _BRIDGE_TASK_SECONDS = 0.05
-_BUSY_CORES = 0.6
 _LOOK_EVERY = 8
+_LOOK_SECONDS = 0.05
+"""So often, in results and in time, it is looked how threads are doing."""
 _PATIENCE_SECONDS = 0.2
 _MOST_PATIENCE_SECONDS = 2.0
 """Between two looks; more after each that has changed nothing."""
@@ -228,9 +230,9 @@ class Course(Generic[T]):
         """Begin the leg that was chosen."""
         engine, workers, left = choice.engine, choice.workers, self._source.left()
         self._home.note(self._plan.fn, engine, workers, self._source.given, choice.reason)
-        cpu = self._home.metered_cpu(self._plan.fn)
+        metered = self._home.metered(self._plan.fn)
         if engine == "serial" or left == 0:
-            self._legs.append(Leg("serial", 1, cpu=cpu))
+            self._legs.append(Leg("serial", 1, metered=metered))
             return
         was_open = engine in self._home.stable.open_engines()
         pool = self._pool_for(engine, workers)
@@ -240,7 +242,7 @@ class Course(Generic[T]):
             if bridge is not None:
                 self._legs.append(bridge)
         trial_seconds = choice.tried_seconds if choice.rivals else 0.0
-        self._start(Leg(engine, workers, pool, trial_seconds=trial_seconds, cpu=cpu))
+        self._start(Leg(engine, workers, pool, trial_seconds=trial_seconds, metered=metered))
 
     def _pool_for(self, engine: EngineName, workers: int) -> Any:
         stable = self._home.stable
@@ -316,7 +318,12 @@ class Course(Generic[T]):
         if leg.trial_seconds > 0.0:
             self._judge_trial(leg)
             return
-        is_new = not self._home.is_metered(self._plan.fn) and cpu > _BUSY_CORES * seconds
+        if not tasks:
+            leg.is_doubtful = True
+            if time.monotonic() - self._looked_at >= self._patience:
+                self._reconsider(leg)
+            return
+        is_new = not self._home.is_metered(self._plan.fn) and cpu > BUSY_CORES * seconds
         is_surprising = self._surprises(seconds / tasks)
         if leg.pilot.observe(tasks, seconds, cpu, leg.others()) or is_new or is_surprising:
             leg.is_doubtful = True
@@ -445,15 +452,24 @@ class Course(Generic[T]):
 
     def _watched(self, leg: Leg) -> Generator[T, None, None]:
         """Give a leg's results, and look how it is doing: its feed may be empty while most of its tasks still wait."""
-        for count, value in enumerate(leg.results):
-            leg.recent.popleft()
-            yield value
-            if count % _LOOK_EVERY == 0 and not leg.is_over:
-                with self._lock:
-                    self._control(leg)
+        results: Any = leg.results
+        for count in itertools.count():
+            if count % _LOOK_EVERY == 0 or not results.wait(_LOOK_SECONDS):
+                # Where many threads compute in turn, the next result may be long in coming.
+                while not leg.is_over:
+                    with self._lock:
+                        self._control(leg)
+                    if leg.is_over or results.wait(_LOOK_SECONDS):
+                        break
                 if leg.rest is not None:
                     yield from leg.rest
                     return
+            try:
+                value = next(results)
+            except StopIteration:
+                return
+            leg.recent.popleft()
+            yield value
 
     def _remember(self) -> None:
         """Keep for other runs what this one has learned, now that it has come to its end."""

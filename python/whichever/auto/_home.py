@@ -116,9 +116,12 @@ class Home:
         found = self._known.get(key_of(fn))
         return found is not None and found.is_metered
 
-    def metered_cpu(self, fn: Callable[..., Any]) -> float | None:
-        """Return the CPU seconds that a task took under the meter; None where none was metered."""
-        return self.knowledge(fn).cpu() if self.is_metered(fn) else None
+    def metered(self, fn: Callable[..., Any]) -> tuple[float, float] | None:
+        """Return the seconds and CPU seconds that a task took under the meter; None where none was metered."""
+        if not self.is_metered(fn):
+            return None
+        know = self.knowledge(fn)
+        return know.wall(), know.cpu()
 
     def waits(self, fn: Callable[..., Any]) -> bool:
         """Say whether a function's tasks wait, as far as is known."""

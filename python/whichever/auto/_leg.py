@@ -19,6 +19,11 @@ _WINDOW_SECONDS = 0.05
 _WINDOW_TASKS = 4
 """Tasks for each worker that must end in a window, unless it gets very long."""
 _LONG_WINDOW_SECONDS = 1.0
+_ENDLESS_SECONDS = 0.15
+_ENDLESS_TASKS = 4.0
+"""For so long, and for the time of so many tasks, none of threads that compute has ended when something is wrong."""
+BUSY_CORES = 0.6
+"""Cores from which on a program computes."""
 _BLOCK_SECONDS = 0.005
 _MOST_IN_BLOCK = 4096
 
@@ -31,7 +36,7 @@ class Leg:
         workers: Its workers.
         pool: Its pool; None for a plain loop.
         trial_seconds: For how long it is a trial, which tells whether this engine is faster.
-        cpu: CPU seconds of a task, as it was metered; None where none was.
+        metered: Seconds and CPU seconds of a task, as it was metered; None where none was.
     """
 
     def __init__(
@@ -41,7 +46,7 @@ class Leg:
         pool: Any = None,
         *,
         trial_seconds: float = 0.0,
-        cpu: float | None = None,
+        metered: tuple[float, float] | None = None,
     ) -> None:
         self.engine = engine
         self.workers = workers
@@ -52,7 +57,8 @@ class Leg:
         self.is_over = False
         self.is_doubtful = False
         # The CPU time of threads is that of this whole process, of who reads the results too.
-        self.pilot = _core.Pilot(cpu, is_shared=engine == "threads")
+        self.pilot = _core.Pilot(None if metered is None else metered[1], is_shared=engine == "threads")
+        self._wall = 0.0 if metered is None else metered[0]
         self.recent: deque[Any] = deque()  # handed in to threads, but for as many as results were read
         self.given = 0
         self._block = 1
@@ -78,7 +84,10 @@ class Leg:
             self.recent.extend(items)
 
     def window(self) -> tuple[int, float, float] | None:
-        """Return tasks ended, seconds and CPU seconds since the last window, if it is time for one."""
+        """Return tasks ended, seconds and CPU seconds since the last window, if it is time for one.
+
+        No task has ended in one of threads that all compute instead, each in its turn.
+        """
         now = time.perf_counter()
         if self._window is None:
             ended = ended_tasks(self.pool)
@@ -91,9 +100,15 @@ class Leg:
             return None
         ended_now = ended_tasks(self.pool)
         few = ended_now - ended < _WINDOW_TASKS * min(self.workers, 8)
-        if ended_now == ended or (few and now - at < _LONG_WINDOW_SECONDS):
+        passed = now - at
+        if ended_now > ended:
+            if few and passed < _LONG_WINDOW_SECONDS:
+                return None
+        elif self.engine != "threads" or passed < max(_ENDLESS_SECONDS, _ENDLESS_TASKS * self._wall):
             return None
         cpu_now = cpu_seconds(self.pool)
+        if ended_now == ended and cpu_now - cpu < BUSY_CORES * passed:
+            return None
         self._window = now, ended_now, cpu_now
         return ended_now - ended, now - at, cpu_now - cpu
 

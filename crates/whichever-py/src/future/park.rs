@@ -47,7 +47,8 @@ impl Limit {
         self.0
     }
 
-    fn is_over(self) -> bool {
+    /// Whether it is time.
+    pub(crate) fn is_over(self) -> bool {
         self.0.is_some_and(|deadline| monotonic_ns() >= deadline)
     }
 

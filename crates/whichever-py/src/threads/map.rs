@@ -104,6 +104,21 @@ impl ThreadMap {
         }
     }
 
+    /// Wait up to so many seconds for the next result. False when `__next__` would still have to.
+    fn wait(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+        let mut source = self.lock()?;
+        let limit = Limit::from_seconds(Some(seconds))?;
+        loop {
+            self.refill(py, &mut source)?;
+            if self.run.has_next() || self.run.is_given_up() || self.is_done(&source) {
+                return Ok(true);
+            }
+            if !self.await_until(py, &mut source, limit).or_else(|error| self.fail(&mut source, error))? {
+                return Ok(self.plan.limit.is_over());
+            }
+        }
+    }
+
     /// Let the garbage collector see what is run, and the items that are to come: either may lead back here.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.plan.function)?;
@@ -269,19 +284,24 @@ impl ThreadMap {
     }
 
     fn await_next(&self, py: Python<'_>, source: &mut Source) -> PyResult<()> {
+        match self.await_until(py, source, self.plan.limit) {
+            Ok(true) => Ok(()),
+            Ok(false) => self.fail(source, PyTimeoutError::new_err(())),
+            Err(error) => self.fail(source, error),
+        }
+    }
+
+    /// Wait for a result, or for room for more items. False when it was time first.
+    fn await_until(&self, py: Python<'_>, source: &mut Source, limit: Limit) -> PyResult<bool> {
         source.has_waited = true;
         // While one task takes long, others end: their places are filled without waiting for their turn.
         let low = (self.finds_out() && source.items.is_some() && self.run.load().1 < AHEAD_MOST)
             .then_some(source.most / 2);
         if !self.run.begin_wait(low) {
-            return Ok(());
+            return Ok(true);
         }
         let sleep = |slice, spin: &mut _| self.run.await_arrival(slice, spin);
-        match park(py, Some(&self.crew), self.plan.limit, &sleep) {
-            Ok(true) => Ok(()),
-            Ok(false) => self.fail(source, PyTimeoutError::new_err(())),
-            Err(error) => self.fail(source, error),
-        }
+        park(py, Some(&self.crew), limit, &sleep)
     }
 
     fn fail<R>(&self, source: &mut Source, error: PyErr) -> PyResult<R> {
