@@ -349,7 +349,10 @@ class Course(Generic[T]):
                 engine, workers, f"to be tried: it may beat {leg.engine}", choice.rivals, choice.tried_seconds
             )
         else:
-            choice = Choice(choice.engine, choice.workers, choice.reason)
+            # An engine that is only forecast to be faster than this one has been here has to show it.
+            is_tried = any(trial.engine == choice.engine for trial in know.case.trials)
+            rivals = () if is_tried else ((leg.engine, leg.workers),)
+            choice = Choice(choice.engine, choice.workers, choice.reason, rivals, choice.tried_seconds)
         if choice.engine == leg.engine:
             leg.trial_seconds = 0.0
             return

@@ -93,7 +93,6 @@ class Leg:
             ended = ended_tasks(self.pool)
             if ended > 0 or self.engine == "threads":  # else its workers may still be starting
                 self._window = now, ended, cpu_seconds(self.pool)
-                self._begun = now, ended
             return None
         at, ended, cpu = self._window
         if now - at < _WINDOW_SECONDS:
@@ -110,6 +109,8 @@ class Leg:
         if ended_now == ended and cpu_now - cpu < BUSY_CORES * passed:
             return None
         self._window = now, ended_now, cpu_now
+        if self._begun is None:  # in the first window workers were still getting warm
+            self._begun = now, ended_now
         return ended_now - ended, now - at, cpu_now - cpu
 
     def waiting(self) -> int:
@@ -122,7 +123,7 @@ class Leg:
         return busy
 
     def so_far(self) -> tuple[int, float]:
-        """Return tasks ended and seconds since the leg began."""
+        """Return tasks ended and seconds since the leg's first window."""
         if self._begun is None:
             return 0, 0.0
         at, ended = self._begun
