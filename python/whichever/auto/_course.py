@@ -202,9 +202,8 @@ class Course(Generic[T]):
             with self._lock:
                 self._segment = None
         seconds = time.perf_counter() - begin
-        return seconds, stopped(
-            error, len(items) - (len(values) - before)
-        )  # who cuts it takes items off the list
+        missing = len(items) - (len(values) - before)  # who cuts the loop takes items off the list
+        return seconds, stopped(error, missing)
 
     def _lateness(self) -> BaseException | None:
         """Return what is to be raised when the time for all results is over."""

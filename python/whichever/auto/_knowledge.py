@@ -105,12 +105,12 @@ class Knowledge:
     def cpu(self) -> float:
         """Return the CPU seconds of a task, as it was metered; child processes not counted."""
         ledger = json.loads(self.case.ledger)
-        parts = ledger["parts"]
-        return float(parts["held"] + parts["released"] + ledger["inner_cpu"])
+        parts = ledger.get("parts", {})
+        return float(parts.get("held", 0.0) + parts.get("released", 0.0) + ledger.get("inner_cpu", 0.0))
 
     def queue_share(self) -> float:
         """Return the share of their time that tasks queued for a core when they were metered."""
-        return float(json.loads(self.case.ledger)["queue_share"])
+        return float(json.loads(self.case.ledger).get("queue_share", 0.0))
 
     def recollection(self, engine: EngineName, workers: int, tasks: int, seconds: float) -> Recollection:
         """Return what is worth being remembered, of a run of so many tasks."""
