@@ -2,13 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use whichever_probe::Doing;
 use whichever_sys::monotonic_ns;
 
 use super::core::LoopCore;
+use crate::lasting::name;
 
 #[pymethods]
 impl LoopCore {
@@ -56,6 +56,6 @@ impl LoopCore {
         };
         let state = (doing.map_or("unknown", Doing::name), kind, call);
         let args = (callback, finding.sight, seconds, state);
-        slf.call_method1(intern!(py, "_callback_blocked"), args).map(drop)
+        slf.call_method1(name!(py, "_callback_blocked"), args).map(drop)
     }
 }

@@ -14,13 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use whichever_probe::{Interpreter, Onlooker};
 use whichever_sys::{SignalsBlocked, monotonic_ns, thread_id};
 
 use super::pulse::{Looks, Pulse};
 use crate::gil::{Gil, has_gil, thread_state, visit};
+use crate::lasting::name;
 use crate::outside;
 use crate::pool::forks;
 
@@ -249,7 +249,7 @@ impl Seen {
 fn sight(py: Python<'_>, python_thread: u64) -> Option<Py<PyAny>> {
     let seen = py.import("whichever.loop._slow").and_then(|module| {
         let args = (python_thread,);
-        outside::call_method(module.as_any(), intern!(py, "sight"), args)
+        outside::call_method(module.as_any(), name!(py, "sight"), args)
     });
     match seen {
         Ok(sight) => Some(sight.unbind()),

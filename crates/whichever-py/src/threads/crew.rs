@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use whichever_sync::{Call, Roster, RunQueue};
 use whichever_sys::{monotonic_ns, usable_cores};
@@ -17,6 +16,7 @@ use super::patience::Patience;
 use super::station::Station;
 use super::worker::ThreadWorker;
 use crate::gil::{Gil, has_gil};
+use crate::lasting::name;
 use crate::outside;
 use crate::pool::forks;
 
@@ -115,7 +115,7 @@ impl Crew {
     /// The exception of a task that the broken pool does not run.
     pub(super) fn broken_error(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let reason = self.broken.get().map_or("", String::as_str);
-        Ok(self.host.bind(py).call_method1(intern!(py, "broken"), (reason,))?.unbind())
+        Ok(self.host.bind(py).call_method1(name!(py, "broken"), (reason,))?.unbind())
     }
 
     pub(super) fn broken(&self) -> &OnceLock<String> {
@@ -195,7 +195,7 @@ impl Crew {
             return Ok(());
         }
         let worker = Bound::new(py, ThreadWorker::new(Arc::clone(self)))?;
-        let Err(error) = outside::call_method(self.host.bind(py), intern!(py, "hire"), (&worker,)) else {
+        let Err(error) = outside::call_method(self.host.bind(py), name!(py, "hire"), (&worker,)) else {
             return Ok(());
         };
         if !worker.get().give_up() {
