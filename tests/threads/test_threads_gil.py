@@ -156,10 +156,10 @@ def test_threads_whose_tasks_waited_do_not_all_begin_to_compute(make_pool):
     pool, barrier, inside = make_pool(64), threading.Barrier(64), Inside()
     list(pool.map(lambda _: barrier.wait(20), range(64)))
     naps = [pool.submit(time.sleep, 0.02) for _ in range(640)]
-    work = [pool.submit(inside.compute, step) for step in range(64)]
+    work = [pool.submit(inside.compute, step) for step in range(128)]
     assert not futures.wait([*naps, *work], 60).not_done
-    assert inside.runs == 64
-    assert inside.most <= 24  # all 64 where nobody is held back
+    assert inside.runs == 128
+    assert inside.most <= 16  # 4 to 9; 20 to 48 where nobody is held back
 
 
 def test_threads_that_computed_all_wait_together_again(make_pool):

@@ -1,9 +1,10 @@
-//! Whether it helps that one more worker takes a task: not while a task of the pool holds the GIL.
+//! Whether it helps that one more worker takes a task: not while tasks of the pool hold the GIL, or crowd for it.
 //!
-//! Then one worker, detached, watches who holds the GIL, which costs it a few loads; all others sleep, and none is started.
-//! As soon as the GIL is free, or held by somebody else than the pool, it goes on, and calls the next. `Patience` says
-//! when it takes a task all the same. Workers that compute although others do step aside between two tasks, so that
-//! there is soon one left of them. Tasks that wait let go of the GIL, so as many of them run as there are workers.
+//! Then one worker, detached, watches the GIL, which costs it a few loads; all others sleep, and none is started. As soon as
+//! the GIL is free, or held by somebody else than the pool, or nobody else waits for it and tasks mostly let go of it, the
+//! watcher goes on, and calls the next. `Patience` says when it takes a task all the same. Workers that compute although
+//! others do step aside between two tasks, so that there is soon one left of them; and so does any worker that
+//! comes from its task into a `Crowd`. Tasks that wait let go of the GIL, so as many of them run as there are workers.
 //!
 //! Where there is no GIL, or it cannot be read, nobody is held back.
 
