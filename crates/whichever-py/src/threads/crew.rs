@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use whichever_sync::{Call, Roster, RunQueue};
 use whichever_sys::{monotonic_ns, usable_cores};
 
+use super::crowd::Crowd;
 use super::deadlines::Deadlines;
 use super::inner::Inner;
 use super::job::Job;
@@ -57,6 +58,7 @@ pub(crate) struct Crew {
     pub(super) roster: Roster,
     pub(super) queue: RunQueue<Job>,
     pub(super) patience: Patience,
+    pub(super) crowd: Crowd,
     pub(super) deadlines: Deadlines,
     pub(super) inner: Inner,
     /// Starts threads.
@@ -86,6 +88,7 @@ impl Crew {
             roster: Roster::new(workers, most_coming),
             queue: RunQueue::new(shards),
             patience: Patience::new(),
+            crowd: Crowd::new(),
             deadlines: Deadlines::new(),
             inner: Inner::of(host.bind(py))?,
             host,
@@ -231,9 +234,9 @@ impl Crew {
         self.deadlines.stations().iter().any(|station| station.thread_state() == thread_state)
     }
 
-    /// Whether there is a GIL whose holder can be seen.
-    pub(super) fn sees_gil(&self) -> bool {
-        self.gil.is_some()
+    /// The GIL, where there is one whose holder can be seen.
+    pub(super) fn gil(&self) -> Option<&'static Gil> {
+        self.gil
     }
 
     /// The thread state of whoever holds the GIL, where that can be seen.
