@@ -3,6 +3,7 @@
 mod auto;
 mod ctrl_c;
 mod event_loop;
+mod finalizer;
 mod future;
 mod gil;
 mod judge;
@@ -25,6 +26,8 @@ mod _core {
     use super::auto::{Scout, cut_short};
     #[pymodule_export]
     use super::event_loop::{DatagramCore, Handle, LoopCore, StreamCore, TimerHandle, await_data, take};
+    #[pymodule_export]
+    use super::finalizer::Finalizer;
     #[pymodule_export]
     use super::future::{DrainingEvent, FutureCell};
     #[pymodule_export]

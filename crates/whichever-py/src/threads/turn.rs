@@ -175,7 +175,7 @@ impl Crew {
         // Where the GIL cannot be seen, a caller that sleeps is the sign that it is free.
         let is_open = || if self.gil().is_some() { self.gil_holder().is_none() } else { self.callers() > 0 };
         while !is_open() && monotonic_ns() < end_ns {
-            std::hint::spin_loop();
+            std::thread::yield_now(); // who holds it may have been put off for us
         }
     }
 
