@@ -6,8 +6,9 @@ Python would: what a signal handler raises in ``__del__`` or in the callback of 
 import pytest
 
 PRESS = """
-    import inspect, signal, sys, time
+    import inspect, logging, signal, sys, time
     import whichever
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # a busy machine makes any callback slow
     ran = []
     async def adouble(number):
         double(number)
