@@ -7,10 +7,12 @@ import threading
 import time
 from pathlib import Path
 
+import auto_tasks as tasks
 import pytest
 
 import whichever
 from whichever import _core
+from whichever.auto._course import Course
 from whichever.auto._leg import Leg
 from whichever.auto._source import Source
 
@@ -236,3 +238,29 @@ def test_a_lazy_map_that_is_left_runs_what_was_handed_in_and_warns_of_nothing(th
     results.leave()
     del results
     assert until(lambda: len(ran) == 5000)
+
+
+def test_threads_that_begin_to_help_take_no_item_before_one_that_is_run_here(monkeypatch, make_pool):
+    ask, asked = Course._at_most, []
+
+    def help_out(course):
+        with course._lock:
+            assert course._looks_here
+            assert course._help()
+
+    def interrupted(course, *args):
+        # The scout has just seen that the program waits, and helps as the reader's thread is about to take an item.
+        asked.append(course)
+        if len(asked) == 3:
+            helper = threading.Thread(target=help_out, args=(course,))
+            helper.start()
+            helper.join(20)
+        return ask(course, *args)
+
+    monkeypatch.setattr(Course, "_at_most", interrupted)
+    pool = make_pool(engines={"threads", "serial"})
+    assert list(pool.map(tasks.compute, range(2000, 2060), buffersize=5)) == [
+        tasks.compute(n) for n in range(2000, 2060)
+    ]
+    assert len(asked) >= 3
+    assert [leg.engine for leg in pool.history()] == ["threads"]

@@ -162,8 +162,10 @@ class Course(Generic[T]):
         self, look: Look, values: list[Any], *, again: bool
     ) -> tuple[Choice | None, BaseException | None]:
         choice, error, sprints = None, None, not again and not look.is_serious()
-        while choice is None and self._looks_here and not self._is_full(values):
-            items = self._source.take(self._at_most(look.next_sprint() if sprints else 1, values))
+        while choice is None and not self._is_full(values):
+            count = self._at_most(look.next_sprint() if sprints else 1, values)
+            with self._lock:  # who begins to help meanwhile must not come before the items that are run here
+                items = self._source.take(count) if self._looks_here else []
             if not items:
                 break
             item = items[-1]
