@@ -82,7 +82,8 @@ macro_rules! name {
 }
 pub(crate) use name;
 
-/// An exception class of a Python module, found when it is first asked for.
+/// An exception class of a Python module, found when it is first asked for. PyO3's `import_exception!` waits as `intern!` does,
+/// and panics when a Ctrl-C comes in between.
 macro_rules! exception {
     ($module:literal, $name:ident) => {
         struct $name;
@@ -97,6 +98,12 @@ macro_rules! exception {
             fn new_err(py: pyo3::Python<'_>, args: impl pyo3::PyErrArguments + 'static) -> pyo3::PyErr {
                 Self::class(py)
                     .map_or_else(|error| error, |class| pyo3::PyErr::from_type(class.clone(), args))
+            }
+
+            /// Whether an error is one of them.
+            #[allow(dead_code, reason = "not all are asked for")]
+            fn is(py: pyo3::Python<'_>, error: &pyo3::PyErr) -> bool {
+                Self::class(py).is_ok_and(|class| error.is_instance(py, class))
             }
         }
     };

@@ -244,7 +244,7 @@ impl QueueCore {
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         match self.get_with(py, Patience::Endless) {
             Ok(item) => Ok(Some(item)),
-            Err(error) if error.is_instance_of::<QueueClosed>(py) => Ok(None),
+            Err(error) if QueueClosed::is(py, &error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -259,7 +259,7 @@ impl QueueCore {
             }
         }
         match self.get_with(py, Patience::None) {
-            Err(error) if error.is_instance_of::<QueueEmpty>(py) => Ok(default),
+            Err(error) if QueueEmpty::is(py, &error) => Ok(default),
             done => done,
         }
     }
@@ -275,7 +275,7 @@ impl QueueCore {
         }
         match self.put_with(item, Patience::None) {
             Ok(()) => Ok(true),
-            Err(error) if error.is_instance_of::<QueueFull>(item.py()) => Ok(false),
+            Err(error) if QueueFull::is(item.py(), &error) => Ok(false),
             Err(error) => Err(error),
         }
     }

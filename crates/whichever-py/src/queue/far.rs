@@ -109,8 +109,8 @@ impl Far {
                 Err(DepotError::Full) if !patience.is_over() => {
                     self.sleep(py, DepotWant::Place, patience)?;
                 }
-                Err(DepotError::Full) => return Err(full()),
-                Err(DepotError::Closed) => return Err(closed_to_put()),
+                Err(DepotError::Full) => return Err(full(py)),
+                Err(DepotError::Closed) => return Err(closed_to_put(py)),
                 Err(other) => return Err(named(other)),
             }
         }
@@ -157,8 +157,8 @@ impl Far {
                 Err(DepotError::Empty) if !patience.is_over() => {
                     self.sleep(py, DepotWant::Item, patience)?;
                 }
-                Err(DepotError::Empty) => return Err(empty()),
-                Err(DepotError::Closed) => return Err(closed_to_get()),
+                Err(DepotError::Empty) => return Err(empty(py)),
+                Err(DepotError::Closed) => return Err(closed_to_get(py)),
                 Err(other) => return Err(named(other)),
             }
         }

@@ -9,21 +9,15 @@ mod patience;
 mod record;
 mod watcher;
 
-use pyo3::import_exception;
+use pyo3::{PyErr, Python};
+
+use crate::lasting::exception;
 
 pub(crate) use core::QueueCore;
 
-import_exception!(whichever.errors, QueueClosed);
-import_exception!(whichever.errors, QueueEmpty);
-import_exception!(whichever.errors, QueueFull);
-
-/// Find the exceptions while nobody else can: a child forked while another thread does it would wait for that thread.
-pub(crate) fn find_exceptions(py: pyo3::Python<'_>) {
-    use pyo3::PyTypeInfo;
-    QueueClosed::type_object(py);
-    QueueEmpty::type_object(py);
-    QueueFull::type_object(py);
-}
+exception!("whichever.errors", QueueClosed);
+exception!("whichever.errors", QueueEmpty);
+exception!("whichever.errors", QueueFull);
 
 /// What an attempt came to.
 enum Done<T> {
@@ -33,18 +27,18 @@ enum Done<T> {
     Moved,
 }
 
-fn full() -> pyo3::PyErr {
-    QueueFull::new_err("the queue is full")
+fn full(py: Python<'_>) -> PyErr {
+    QueueFull::new_err(py, "the queue is full")
 }
 
-fn empty() -> pyo3::PyErr {
-    QueueEmpty::new_err("the queue is empty")
+fn empty(py: Python<'_>) -> PyErr {
+    QueueEmpty::new_err(py, "the queue is empty")
 }
 
-fn closed_to_put() -> pyo3::PyErr {
-    QueueClosed::new_err("the queue is closed and takes nothing more")
+fn closed_to_put(py: Python<'_>) -> PyErr {
+    QueueClosed::new_err(py, "the queue is closed and takes nothing more")
 }
 
-fn closed_to_get() -> pyo3::PyErr {
-    QueueClosed::new_err("the queue is closed, and everything was taken out of it")
+fn closed_to_get(py: Python<'_>) -> PyErr {
+    QueueClosed::new_err(py, "the queue is closed, and everything was taken out of it")
 }

@@ -52,7 +52,7 @@ impl Near {
         match self.queue.try_put(item.clone().unbind()) {
             Ok(wakes) => rung(py, wakes),
             Err(PutError::Full(item)) if patience != Patience::None => self.put_waiting(py, item, patience),
-            Err(refusal) => refused(refusal),
+            Err(refusal) => refused(py, refusal),
         }
     }
 
@@ -64,14 +64,14 @@ impl Near {
     pub(super) fn offer(&self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<Option<Done<()>>> {
         if self.heap.is_some() {
             return match self.put_sorted(py, item, Patience::None) {
-                Err(error) if error.is_instance_of::<QueueFull>(py) => Ok(None),
+                Err(error) if QueueFull::is(py, &error) => Ok(None),
                 done => done.map(Some),
             };
         }
         match self.queue.try_put(item.clone().unbind()) {
             Ok(wakes) => rung(py, wakes).map(Some),
             Err(PutError::Full(_)) => Ok(None),
-            Err(refusal) => refused(refusal).map(Some),
+            Err(refusal) => refused(py, refusal).map(Some),
         }
     }
 
@@ -84,7 +84,7 @@ impl Near {
             match self.queue.put_waited(item, &mut seat) {
                 Ok(wakes) => return rung(py, wakes),
                 Err(PutError::Full(back)) if !is_over => item = back,
-                Err(refusal) => return refused(refusal),
+                Err(refusal) => return refused(py, refusal),
             }
         }
     }
@@ -107,7 +107,7 @@ impl Near {
                 if let Some(heap) = &self.heap {
                     heap.pop(py)?;
                 }
-                Err(closed_to_put())
+                Err(closed_to_put(py))
             }
         }
     }
@@ -122,7 +122,7 @@ impl Near {
                     let seat = seat.get_or_insert_with(|| Seat::new(Want::Place));
                     is_over = self.sleep(py, seat, patience)?;
                 }
-                Err(refusal) => return refused(refusal),
+                Err(refusal) => return refused(py, refusal),
             }
         }
     }
@@ -162,7 +162,7 @@ impl Near {
                 Done::Done(item)
             }
             Err(GetError::Moved) => Done::Moved,
-            Err(refusal) => return Err(missing(refusal)),
+            Err(refusal) => return Err(missing(py, refusal)),
         };
         self.smallest(py, done)
     }
@@ -194,7 +194,7 @@ impl Near {
                 }
                 Err(GetError::Moved) => return Ok(Done::Moved),
                 Err(GetError::Empty) if !is_over => {}
-                Err(refusal) => return Err(missing(refusal)),
+                Err(refusal) => return Err(missing(py, refusal)),
             }
         }
     }
@@ -329,17 +329,17 @@ fn rung(py: Python<'_>, wakes: Wakes<Py<PyAny>>) -> PyResult<Done<()>> {
     Ok(Done::Done(()))
 }
 
-fn refused<T, R>(refusal: PutError<T>) -> PyResult<Done<R>> {
+fn refused<T, R>(py: Python<'_>, refusal: PutError<T>) -> PyResult<Done<R>> {
     match refusal {
         PutError::Moved(_) => Ok(Done::Moved),
-        PutError::Full(_) => Err(full()),
-        PutError::Closed(_) => Err(closed_to_put()),
+        PutError::Full(_) => Err(full(py)),
+        PutError::Closed(_) => Err(closed_to_put(py)),
     }
 }
 
-fn missing(refusal: GetError) -> PyErr {
+fn missing(py: Python<'_>, refusal: GetError) -> PyErr {
     match refusal {
-        GetError::Closed => closed_to_get(),
-        GetError::Empty | GetError::Moved => empty(),
+        GetError::Closed => closed_to_get(py),
+        GetError::Empty | GetError::Moved => empty(py),
     }
 }
