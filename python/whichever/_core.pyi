@@ -83,7 +83,7 @@ class TimerHandle(Handle):
 
 @disjoint_base
 class LoopCore:
-    def __new__(cls, *_args: Any, without_epoll: bool = False, **_kwargs: Any) -> Self: ...
+    def __new__(cls, *args: Any, without_epoll: bool = False, **_kwargs: Any) -> Self: ...
     def call_soon(
         self,
         callback: Callable[[Unpack[_Ts]], object],

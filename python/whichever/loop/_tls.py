@@ -64,6 +64,8 @@ class TlsProtocol(EndingProtocol):
             super()._on_handshake_complete(handshake_exc)
         finally:
             self._is_waking = False
+            # Its traceback has the frame above, and that has this one: a cycle that would keep the transport.
+            handshake_exc = None
         if self._state is States.WRAPPED:
             self._loop.call_soon(self._do_read, context=self._context())
 
