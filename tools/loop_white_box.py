@@ -21,7 +21,7 @@ NOT_OF_A_LOOP = {
 
 WHITE_BOX: dict[str, str] = {
     "test_ssl.TestSSL.test_remote_shutdown_receives_trailing_data_on_slow_socket":
-        "puts a socket and a `write` of its own into asyncio's transport; ours has no room for attributes",
+        "reads `_read_ready_cb`, and puts a socket of its own into asyncio's transport",
     "tests.test_base.TestBaseUV.test_thread_name_prefix_in_default_executor":
         "wants the threads to be called uvloop; asyncio's and ours are called asyncio",
     "tests.test_fs_event.Test_UV_FS_Event.test_fs_event_change":
