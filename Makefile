@@ -135,6 +135,7 @@ bench-rivals:
 bench-loops: $(LOOPS)/.ready
 	@$(LOOPS)/bin/python benches/loops.py $(ARGS)
 	@$(LOOPS)/bin/python benches/loop_micro.py $(filter --quick,$(ARGS))
+	@$(LOOPS)/bin/python benches/loop_memory.py $(if $(filter --quick,$(ARGS)),--rounds 1)
 	@$(MAKE) --no-print-directory tables
 
 # The libraries of all workloads, joblib among them, have an environment and a target folder of their own, too.

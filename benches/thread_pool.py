@@ -36,6 +36,11 @@ NAP_SECONDS = 0.05
 WAITING_TASKS = 100
 RELEASES = 1000
 BUSY_SECONDS = 0.5
+CROWD = 128
+SHORT_NAPS = 1000
+SHORT_NAP_SECONDS = 0.02
+LONG_TASKS = 60
+LONG_SECONDS = 0.01
 
 
 def nothing(_item: object = None) -> None:
@@ -117,6 +122,30 @@ def busy_beside_releases_s(make: Callable[[int], Executor], busy: int) -> float:
         return time.perf_counter() - begin
 
 
+def compute_cpu(seconds: float) -> None:
+    """Run Python code for so much of the thread's own time."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        compute(100)
+
+
+def latest_ms(make: Callable[[int], Executor], _count: int) -> float:
+    """Run tasks that wait, then tasks that compute, on 128 threads; the longest wait of this one for the GIL, ms."""
+    with make(CROWD) as pool:
+        barrier = threading.Barrier(CROWD)
+        list(pool.map(lambda _: barrier.wait(), range(CROWD)))
+        naps = [pool.submit(time.sleep, SHORT_NAP_SECONDS) for _ in range(SHORT_NAPS)]
+        work = [pool.submit(compute_cpu, LONG_SECONDS) for _ in range(LONG_TASKS)]
+        latest = 0.0
+        while not all(future.done() for future in work):
+            begin = time.perf_counter()
+            time.sleep(0.001)
+            latest = max(latest, time.perf_counter() - begin - 0.001)
+        for future in naps:
+            future.result()
+        return latest * 1e3
+
+
 def scaling_efficiency(make: Callable[[int], Executor], steps: int) -> float:
     """Run 20 tasks of Python code on two threads; speed-up over one thread, divided by two."""
     items = [steps] * 20
@@ -140,6 +169,12 @@ FIGURES: list[tuple[str, Callable[..., float], int, float | None]] = [
         [
             ("a task of 0.5 s that computes beside one of 1000 releases, s", busy_beside_releases_s, 1, 1.0),
             ("four such tasks beside one of 1000 releases, s", busy_beside_releases_s, 4, 1.0),
+            (
+                "128 threads whose tasks wait, then compute: longest wait of another for the GIL, ms",
+                latest_ms,
+                1,
+                None,
+            ),
         ]
         if HAS_GIL
         else []
@@ -162,7 +197,7 @@ def measure(rounds: int, share: float) -> list[dict[str, Any]]:
             rounds,
         )
         ours, theirs = (statistics.median(found[pool]) for pool in POOLS)
-        better = theirs / ours if name.endswith((", us", ", s")) else ours / theirs
+        better = theirs / ours if name.endswith((", us", ", ms", ", s")) else ours / theirs
         rows.append(
             {
                 "figure": name,

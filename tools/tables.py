@@ -266,6 +266,7 @@ RENDERERS: dict[str, Callable[[Any], str]] = {
         }
     ),
     "conformance_loop.failures": loop_tests_failed,
+    "loop_memory.rows": lambda results: markdown_table(results["rows"]),
     "loop_micro.rows": lambda results: markdown_table(results["rows"]),
     "loop_micro.targets": lambda results: markdown_table(results["targets"]),
     "loops.rows": lambda results: markdown_table(results["rows"]),

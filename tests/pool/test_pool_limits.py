@@ -185,19 +185,25 @@ class RefusingTemplate:
         pass
 
 
-@contextlib.contextmanager
+@pytest.fixture
 def no_forks():
-    """While this is open, no worker that is ordered can be forked."""
+    """A context: while it is open, no worker that is ordered can be forked. Ask for it before the pool."""
     refusing = _crew.Crew()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_crew, "Template", RefusingTemplate)
-        patch.setattr(_host, "crew", refusing)
-        yield
+
+    @contextlib.contextmanager
+    def refused():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_crew, "Template", RefusingTemplate)
+            patch.setattr(_host, "crew", refusing)
+            yield
+
+    yield refused
+    # The pool is gone by now: until then it may have asked once more, and so made one more template.
     refusing.close()
     atexit.unregister(refusing.close)
 
 
-def test_a_fork_that_fails_is_a_clear_error_and_the_pool_recovers(make_pool):
+def test_a_fork_that_fails_is_a_clear_error_and_the_pool_recovers(no_forks, make_pool):
     pool = make_pool(2)
     with no_forks():
         error = pool.submit(abs, -1).exception(20)
@@ -206,7 +212,7 @@ def test_a_fork_that_fails_is_a_clear_error_and_the_pool_recovers(make_pool):
     assert pool.submit(abs, -2).result(20) == 2
 
 
-def test_a_fork_that_fails_beside_a_worker_costs_nothing(make_pool, tmp_path):
+def test_a_fork_that_fails_beside_a_worker_costs_nothing(no_forks, make_pool, tmp_path):
     pool = make_pool(3)
     gate = tmp_path / "gate"
     first = pool.submit(tasks.wait_for, str(tmp_path / "runs"), str(gate))

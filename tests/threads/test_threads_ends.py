@@ -154,6 +154,43 @@ def test_a_forked_child_has_threads_of_its_own(start):
     ]
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_children_forked_while_the_first_threads_start_have_all_they_need(start):
+    # What a first thread was making for all just then is never finished in the child.
+    program = start(
+        """
+        import os, signal, threading, time, whichever
+
+        def use_pool(delay):
+            pool, gate = whichever.ThreadPool(2), threading.Event()
+            running = [pool.submit(gate.wait, 20) for _ in range(2)]
+            begun = time.perf_counter()
+            while time.perf_counter() < begun + delay:
+                pass
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                assert pool.submit(abs, -2).result() == 2
+                assert list(pool.map(abs, range(3))) == [0, 1, 2]
+                os._exit(5)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+            gate.set()
+            assert all(future.result(20) for future in running)
+            pool.shutdown()
+
+        for attempt in range(80):
+            fresh = os.fork()
+            if fresh == 0:
+                use_pool(attempt % 4 * 0.00003)
+                os._exit(7)
+            assert os.waitstatus_to_exitcode(os.waitpid(fresh, 0)[1]) == 7, attempt
+        print("all")
+        """,
+        warnings="ignore",
+    )
+    assert program.finish() == ("all\n", "", 0)
+
+
 def test_a_task_may_fork(start):
     program = start(
         """

@@ -128,3 +128,73 @@ def test_who_waits_gets_his_result_while_short_tasks_follow_each_other(make_pool
         assert pool.submit(abs, -5).result(20) == 5
     stopped.append(1)
     assert len(runs) > 50
+
+
+def compute(at_least):
+    """Compute for so many seconds of this thread's own time."""
+    end = time.thread_time() + at_least
+    while time.thread_time() < end:
+        pass
+
+
+class Inside:
+    """Counts how many threads run a task at once; the tasks hold the GIL."""
+
+    def __init__(self):
+        self.now = self.most = self.runs = 0
+
+    def compute(self, _):
+        self.now += 1
+        self.most = max(self.most, self.now)
+        compute(0.01)
+        self.now -= 1
+        self.runs += 1
+
+
+@pytest.mark.skipif(not HAS_GIL, reason="threads run at once here")
+def test_threads_whose_tasks_waited_do_not_all_begin_to_compute(make_pool):
+    pool, barrier, inside = make_pool(64), threading.Barrier(64), Inside()
+    list(pool.map(lambda _: barrier.wait(20), range(64)))
+    naps = [pool.submit(time.sleep, 0.02) for _ in range(640)]
+    work = [pool.submit(inside.compute, step) for step in range(128)]
+    assert not futures.wait([*naps, *work], 60).not_done
+    assert inside.runs == 128
+    assert inside.most <= 16  # 4 to 9; 20 to 48 where nobody is held back
+
+
+def test_threads_that_computed_all_wait_together_again(make_pool):
+    pool, inside, barrier = make_pool(32), Inside(), threading.Barrier(32)
+    list(pool.map(lambda _: time.sleep(0.02), range(64)))
+    work = [pool.submit(inside.compute, step) for step in range(40)]
+    arrived = [pool.submit(barrier.wait, 40) for _ in range(32)]
+    assert sorted(future.result(40) for future in arrived) == list(range(32))
+    assert all(future.result(40) is None for future in work)
+
+
+def test_naps_go_on_together_between_tasks_that_compute(make_pool):
+    pool, inside = make_pool(32), Inside()
+    together, asleep = [], []
+
+    def task(number):
+        if number % 10 == 0:
+            inside.compute(number)
+            return
+        asleep.append(number)
+        together.append(len(asleep))
+        time.sleep(0.02)
+        asleep.remove(number)
+
+    assert len(list(pool.map(task, range(400)))) == 400
+    assert max(together) >= 8
+    assert inside.runs == 40
+
+
+def test_a_task_that_computes_until_one_behind_naps_has_run_is_not_left_alone(make_pool):
+    pool, stopped = make_pool(16), []
+    for _ in range(3):
+        list(pool.map(lambda _: time.sleep(0.005), range(64)))
+        spinning = [pool.submit(spin, stopped) for _ in range(8)]
+        naps = [pool.submit(time.sleep, 0.005) for _ in range(64)]
+        pool.submit(stopped.append, 1)
+        assert not futures.wait([*spinning, *naps], 40).not_done
+        stopped.clear()

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::io;
 
-use whichever_sys::{StaticWords, find_symbol};
+use whichever_sys::{PER_WAITER, StaticWords, find_symbol, waiters_in_condition};
 
 use crate::memory::{Memory, ProcessMemory};
 use crate::offsets::{GilPlace, Layout};
 
 /// A list longer than this is a sign of reading while it changes.
 const MOST_THREADS: usize = 4096;
+/// Words of the condition that threads wait on for the GIL.
+const CONDITION_WORDS: u64 = 6;
 
 /// Why an interpreter is not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +88,8 @@ pub struct Interpreter<M = ProcessMemory> {
     gil: u64,
     /// The GIL's first words without a system call, where they are static memory of this process.
     words: Option<StaticWords>,
+    /// From the GIL struct to the count of threads that wait for it, where that is known.
+    waiters: Option<u64>,
 }
 
 impl Interpreter<ProcessMemory> {
@@ -107,9 +111,12 @@ impl Interpreter<ProcessMemory> {
         }
         let layout = Layout::find(minor, &memory, runtime).map_err(ProbeError::UnknownLayout)?;
         let mut found = Self::at(memory, layout, runtime)?;
-        let words = usize::try_from(layout.switches() / 8 + 1).unwrap_or(0);
+        let words = usize::try_from(layout.condition() / 8 + CONDITION_WORDS).unwrap_or(0);
         found.words = StaticWords::find(c"_PyRuntime", found.gil, words);
         found.check(caller)?;
+        if found.is_fast() {
+            found.waiters = waiters_in_condition().map(|offset| layout.condition() + offset as u64);
+        }
         Ok(found)
     }
 }
@@ -134,7 +141,7 @@ impl<M: Memory> Interpreter<M> {
         if ![gil, layout.holder, layout.locked].iter().all(|place| place.is_multiple_of(8)) {
             return Err(ProbeError::DoesNotFit("the GIL is not aligned"));
         }
-        Ok(Self { memory, layout, address, gil, words: None })
+        Ok(Self { memory, layout, address, gil, words: None, waiters: None })
     }
 
     /// Check against what `caller`, the attached calling thread, knows of itself.
@@ -170,6 +177,14 @@ impl<M: Memory> Interpreter<M> {
             locked: low_int(self.gil_word(self.layout.locked)?),
             switches: self.gil_word(self.layout.switches())?,
         })
+    }
+
+    /// How many threads wait for the GIL now, where that can be seen at the speed of memory.
+    #[must_use]
+    pub fn gil_waiters(&self) -> Option<u32> {
+        let offset = self.waiters?;
+        let word = self.gil_word(offset & !7).ok()? >> ((offset % 8) * 8);
+        Some(low_int(word).cast_unsigned() / PER_WAITER)
     }
 
     /// Whether the thread with this thread state holds the GIL: fewer words than `gil`, for bursts.

@@ -150,6 +150,12 @@ impl Layout {
     pub fn switches(&self) -> u64 {
         self.locked + 8
     }
+
+    /// From the GIL struct to the condition that threads wait on for the GIL: it follows the switch number.
+    #[must_use]
+    pub fn condition(&self) -> u64 {
+        self.switches() + 8
+    }
 }
 
 #[cfg(test)]

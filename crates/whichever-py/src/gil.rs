@@ -54,6 +54,16 @@ impl Gil {
     pub(crate) fn holder(&self) -> Option<u64> {
         self.0.gil().ok().filter(|words| words.active && words.locked == 1).map(|words| words.holder)
     }
+
+    /// How often it has gone from one thread to another.
+    pub(crate) fn switches(&self) -> u64 {
+        self.0.gil().map_or(0, |words| words.switches)
+    }
+
+    /// How many threads wait for it now, where that can be seen.
+    pub(crate) fn waiters(&self) -> Option<u32> {
+        self.0.gil_waiters()
+    }
 }
 
 /// Run `work` attached, in a native thread. None when the interpreter is gone or ends.

@@ -3,9 +3,11 @@
 mod auto;
 mod ctrl_c;
 mod event_loop;
+mod finalizer;
 mod future;
 mod gil;
 mod judge;
+mod lasting;
 mod meter;
 mod outside;
 mod pool;
@@ -24,6 +26,8 @@ mod _core {
     use super::auto::{Scout, cut_short};
     #[pymodule_export]
     use super::event_loop::{DatagramCore, Handle, LoopCore, StreamCore, TimerHandle, await_data, take};
+    #[pymodule_export]
+    use super::finalizer::Finalizer;
     #[pymodule_export]
     use super::future::{DrainingEvent, FutureCell};
     #[pymodule_export]
@@ -46,6 +50,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::event_loop::add_methods(module.py())?;
+        super::queue::find_exceptions(module.py());
         let forget = pyo3::types::PyDict::new(module.py());
         forget.set_item("after_in_child", module.getattr("after_fork_in_child")?)?;
         module.py().import("os")?.getattr("register_at_fork")?.call((), Some(&forget))?;

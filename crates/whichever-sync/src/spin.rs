@@ -3,8 +3,7 @@
 //! Spinning saves the sleeper's wake-up, some microseconds, when what it waits for comes soon. On a machine with
 //! work for every core it takes that time from the very worker that is waited for.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use whichever_sys::{monotonic_ns, running_entities, usable_cores};
 
@@ -113,14 +112,18 @@ fn a_core_is_idle() -> bool {
 
 /// Whole cores we may use; 0 when there is but one, where spinning never helps.
 fn spinning_cores() -> u32 {
-    static CORES: OnceLock<u32> = OnceLock::new();
-    *CORES.get_or_init(|| {
-        let cores = usable_cores().cores.floor().clamp(0.0, 65_536.0);
-        // Between 0 and 65536, as clamped above.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped above")]
-        let cores = cores as u32;
-        if cores < 2 { 0 } else { cores }
-    })
+    /// One more than what was found. No `OnceLock`: a child forked while another thread fills it would wait for ever.
+    static FOUND: AtomicU32 = AtomicU32::new(0);
+    if let Some(cores) = FOUND.load(Ordering::Relaxed).checked_sub(1) {
+        return cores;
+    }
+    let cores = usable_cores().cores.floor().clamp(0.0, 65_536.0);
+    // Between 0 and 65536, as clamped above.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped above")]
+    let cores = cores as u32;
+    let cores = if cores < 2 { 0 } else { cores };
+    FOUND.store(cores + 1, Ordering::Relaxed);
+    cores
 }
 
 #[cfg(test)]

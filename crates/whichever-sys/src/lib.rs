@@ -6,6 +6,7 @@
 
 mod cgroup;
 mod clock;
+mod condition;
 mod cores;
 #[cfg(target_os = "linux")]
 mod datagrams;
@@ -33,6 +34,7 @@ mod symbols;
 mod usage;
 
 pub use clock::{monotonic_ns, process_cpu_ns, sleep_until, thread_cpu_ns, thread_cpu_ns_of};
+pub use condition::{PER_WAITER, waiters_in_condition};
 pub use cores::{UsableCores, usable_cores};
 #[cfg(target_os = "linux")]
 pub use datagrams::{Address, Datagrams, IP_DATAGRAM, MOST_DATAGRAMS, send_datagrams};

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from whichever import _core
 from whichever._types import ENGINE_NAMES, AutoPoolStatistics
 from whichever.auto._course import Course
 from whichever.auto._home import Home
@@ -74,8 +74,7 @@ class Pool(PoolFace, ThreadPoolExecutor):
         self._is_closed = False
         self._ending = _Ending(self._home, self._courses)
         self._ending.keep()
-        self._finalizer = weakref.finalize(self, _abandon, self._home, self._ending)
-        self._finalizer.atexit = False  # what is open at exit is joined: see `_Ending`
+        self._finalizer = _core.Finalizer(_abandon, self._home, self._ending)
 
     def _submit(self, rules: Rules, fn: Callable[..., T], args: Any, kwargs: Any) -> Future[T]:
         self._refuse_closed()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from whichever.executors._mapping import warn_unread
+from whichever import _core
+from whichever.executors._mapping import leave_unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ class Results(Generic[T]):
     def __init__(self, course: Course[T]) -> None:
         self._course = course
         self._results = course.read()
-        self._is_read = False
+        self._unread = _core.Finalizer(leave_unread, course)
 
     @property
     def engine(self) -> str:
@@ -28,19 +29,15 @@ class Results(Generic[T]):
         return self._course.engine
 
     def __iter__(self) -> Iterator[T]:
-        self._is_read = True
+        self._unread.detach()
         return self._results
 
     def __next__(self) -> T:
-        self._is_read = True
+        self._unread.detach()
         return next(self._results)
 
     def close(self) -> None:
         """Give up what has not been taken: tasks that have not started never will."""
-        self._is_read = True
+        self._unread.detach()
         self._results.close()
         self._course.abandon()
-
-    def __del__(self) -> None:
-        if not self._is_read and not self._course.leave():
-            warn_unread()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextvars
-import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from whichever import _core
 from whichever.executors._async_loop import AsyncFuture, Job, LoopThread, Setup
 from whichever.executors._coroutines import is_coroutine_function
 from whichever.executors._face import PoolFace, PoolOptions, check_initializer, check_workers
@@ -74,8 +74,7 @@ class AsyncPool(PoolFace):
         share = sharers() * limit
         setup = Setup(limit, loop_factory, initializer, tuple(initargs), daemon, name, share)
         self._loop = LoopThread(setup)
-        self._finalizer = weakref.finalize(self, self._loop.close)
-        self._finalizer.atexit = False  # what is open at exit is joined: see `Ending`
+        self._finalizer = _core.Finalizer(self._loop.close)
 
     def submit(  # type: ignore[override] # coroutine functions only
         self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs

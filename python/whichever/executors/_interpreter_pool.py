@@ -8,10 +8,10 @@ import importlib
 import os
 import re
 import threading
-import weakref
 from concurrent.futures import BrokenExecutor, InvalidStateError
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from whichever import _core
 from whichever.errors import EngineUnavailableError, PoolBrokenError
 from whichever.executors._boot import search_path
 from whichever.executors._cores_left import cores_left
@@ -79,8 +79,7 @@ class InterpreterPool(PoolFace):
         if initializer is not None:
             letter = _dump(initializer, tuple(initargs), {}, running_modules())
         self._staff = Staff(self._max_workers, thread_name_prefix, letter)
-        self._finalizer = weakref.finalize(self, self._staff.close)
-        self._finalizer.atexit = False  # what is open at exit is joined: see `Ending`
+        self._finalizer = _core.Finalizer(self._staff.close)
 
     def _submit(self, rules: Rules, fn: Callable[..., T], args: Any, kwargs: Any) -> Future[T]:
         del rules  # a task cannot be stopped

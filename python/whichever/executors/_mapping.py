@@ -15,6 +15,7 @@ from concurrent import futures
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from whichever import _core
 from whichever.executors._exit import SLICE_SECONDS
 
 if TYPE_CHECKING:
@@ -61,13 +62,13 @@ class _Results(Generic[T]):
     def __init__(self, flight: _Flight[T], deadline: float | None) -> None:
         self._flight = flight
         self._results = _read(flight, deadline)
-        self._is_read = False
+        self._unread = _core.Finalizer(leave_unread, flight)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> T:
-        self._is_read = True
+        self._unread.detach()
         return next(self._results)
 
     def hand_in_all(self) -> None:
@@ -76,18 +77,14 @@ class _Results(Generic[T]):
 
     def leave(self) -> None:
         """Take no more items; those that were are run, and nobody will read what they give."""
-        self._is_read = True
+        self._unread.detach()
         self._flight.leave()
 
     def close(self) -> None:
         """Give up what has not been taken: tasks that have not started never will."""
-        self._is_read = True
+        self._unread.detach()
         self._results.close()
         self._flight.abandon()
-
-    def __del__(self) -> None:
-        if not self._is_read and not self._flight.leave():
-            warn_unread()
 
 
 def _read(flight: _Flight[T], deadline: float | None) -> Generator[T, None, None]:
@@ -233,6 +230,19 @@ class _Flight(Generic[T]):
 
 def _left(deadline: float | None) -> float | None:
     return None if deadline is None else max(deadline - time.monotonic(), 0.0)
+
+
+class Leaves(Protocol):
+    """The course of a map whose results nobody will read."""
+
+    def leave(self) -> bool:
+        """Hand in what is left; False when that is not all."""
+
+
+def leave_unread(map_: Leaves) -> None:
+    """Run the rest of a map that was dropped unread, or say that it is not run."""
+    if not map_.leave():
+        warn_unread()
 
 
 def warn_unread() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from whichever import _core
@@ -82,8 +81,7 @@ class ProcessPool(PoolFace):
         )
         self._host = self._make_host(staff)
         self._core = _core.PoolCore(self._host, new_future(), workers, max_tasks_per_child)
-        self._finalizer = weakref.finalize(self, _abandon, self._core)
-        self._finalizer.atexit = False  # what is open at exit is joined: see `Ending`
+        self._finalizer = _core.Finalizer(_abandon, self._core)
         _Ending(self._core, self._host).keep()
 
     def _make_host(self, staff: Staff) -> Host:

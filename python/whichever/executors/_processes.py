@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-import weakref
 from typing import TYPE_CHECKING, Any
 
+from whichever import _core
 from whichever.errors import EngineError, EngineUnavailableError, PoolBrokenError
 from whichever.executors._boot import search_path
 from whichever.executors._contract import Engine, Outcome
@@ -107,7 +107,7 @@ class _OwnPool(ProcessPool):
         self._preloaded = modules
         super().__init__(workers)
         # Of a pool that is dropped without being ended.
-        self._dismissal = weakref.finalize(self, self._crew.close)
+        self._dismissal = _core.Finalizer(self._crew.close)
 
     def _make_host(self, staff: Staff) -> Host:
         return Host(staff, self._crew, self._preloaded)

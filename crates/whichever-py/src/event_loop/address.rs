@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::ffi::OsStringExt;
 
-use pyo3::intern;
+use crate::lasting::name;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 use whichever_sys::Address;
@@ -23,7 +23,7 @@ impl Family {
     /// A socket's family.
     pub(super) fn of(sock: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = sock.py();
-        let family: String = sock.getattr(intern!(py, "family"))?.getattr(intern!(py, "name"))?.extract()?;
+        let family: String = sock.getattr(name!(py, "family"))?.getattr(name!(py, "name"))?.extract()?;
         Ok(match family.as_str() {
             "AF_INET" => Self::V4,
             "AF_INET6" => Self::V6,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
-use pyo3::{PyTraverseError, PyVisit, intern};
+use pyo3::{PyTraverseError, PyVisit};
 use whichever_reactor::{Doorbell, Figures, Inbox, Poller, Side, Timers, Watches, nanoseconds};
 use whichever_sys::{Datagrams, EventFd, monotonic_ns};
 
@@ -20,6 +20,7 @@ use super::snapshot::Snapshot;
 use super::socks::SockWait;
 use super::stream::StreamCore;
 use super::threadsafe;
+use crate::lasting::name;
 
 /// Something that is to be run now.
 pub(super) enum Ready {
@@ -199,7 +200,7 @@ impl LoopCore {
         if !slf.get().is_debugging() {
             return Ok(None);
         }
-        slf.call_method1(intern!(slf.py(), "_examine"), (callback, method)).map(|trace| Some(trace.unbind()))
+        slf.call_method1(name!(slf.py(), "_examine"), (callback, method)).map(|trace| Some(trace.unbind()))
     }
 }
 
@@ -269,7 +270,7 @@ impl LoopCore {
     /// asyncio's own handles come this way.
     fn _add_callback(&self, handle: Bound<'_, PyAny>) -> PyResult<()> {
         let py = handle.py();
-        if !handle.getattr(intern!(py, "_cancelled"))?.is_truthy()? {
+        if !handle.getattr(name!(py, "_cancelled"))?.is_truthy()? {
             let ready = match handle.cast_into::<Handle>() {
                 Ok(own) => Ready::Handle(own.unbind()),
                 Err(other) => Ready::Foreign(other.into_inner().unbind()),

@@ -9,7 +9,6 @@ use std::io::ErrorKind;
 use std::os::fd::RawFd;
 
 use pyo3::exceptions::PyTypeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
@@ -25,6 +24,7 @@ use super::flow::exact_bytes;
 use super::scene::{Scene, within_scene};
 use super::stream::{HIGH, LOW};
 use super::turn::is_exit;
+use crate::lasting::name;
 
 /// Room for one datagram that does not go over IP, as in asyncio.
 const LONGEST: usize = 256 * 1024;
@@ -163,12 +163,12 @@ impl DatagramCore {
             let Some(protocol) = protocol else { break };
             let bytes = PyBytes::new(py, bytes);
             let sender = as_python(py, sender)?;
-            let name = intern!(py, "datagram_received");
+            let name = name!(py, "datagram_received");
             if let Err(error) = call_method_with_two(protocol.bind(py), name, (bytes.as_any(), &sender)) {
                 if is_exit(py, &error) {
                     return Err(error);
                 }
-                slf.call_method1(intern!(py, "_callback_failed"), (name, error.into_value(py)))?;
+                slf.call_method1(name!(py, "_callback_failed"), (name, error.into_value(py)))?;
             }
         }
         Ok(())
@@ -176,7 +176,7 @@ impl DatagramCore {
 
     fn tell_error(slf: &Bound<'_, Self>, error: &PyErr) -> PyResult<()> {
         let py = slf.py();
-        let name = intern!(py, "_tell_error");
+        let name = name!(py, "_tell_error");
         slf.get().in_context(py, || slf.call_method1(name, (error.value(py),)).map(drop))
     }
 
@@ -240,7 +240,7 @@ impl DatagramCore {
             is_last
         });
         if is_last {
-            core.in_context(py, || slf.call_method1(intern!(py, "_call_connection_lost"), (py.None(),)))?;
+            core.in_context(py, || slf.call_method1(name!(py, "_call_connection_lost"), (py.None(),)))?;
         }
         Ok(())
     }
@@ -251,17 +251,17 @@ impl DatagramCore {
         let name = slf.get().with(py, |state| {
             if !state.is_full && state.queued_bytes > state.high {
                 state.is_full = true;
-                Some(intern!(py, "pause_writing"))
+                Some(name!(py, "pause_writing"))
             } else if state.is_full && state.queued_bytes <= state.low {
                 state.is_full = false;
-                Some(intern!(py, "resume_writing"))
+                Some(name!(py, "resume_writing"))
             } else {
                 None
             }
         });
         match name {
             Some(name) => {
-                slf.get().in_context(py, || slf.call_method1(intern!(py, "_control_flow"), (name,)).map(drop))
+                slf.get().in_context(py, || slf.call_method1(name!(py, "_control_flow"), (name,)).map(drop))
             }
             None => Ok(()),
         }
@@ -312,10 +312,10 @@ impl DatagramCore {
     ) -> PyResult<Self> {
         let py = owner.py();
         let context = copy_context(py)?;
-        let fd = sock.call_method0(intern!(py, "fileno"))?.extract()?;
+        let fd = sock.call_method0(name!(py, "fileno"))?.extract()?;
         let family = Family::of(sock)?;
         // A pair of Unix sockets has a peer without a name.
-        let is_connected = sock.call_method0(intern!(py, "getpeername")).is_ok();
+        let is_connected = sock.call_method0(name!(py, "getpeername")).is_ok();
         owner.get().agenda.with(py, |agenda| agenda.streams.insert(fd));
         let state = Brief::new(State::new(protocol.unbind(), context));
         Ok(Self { owner: owner.unbind(), fd, family, is_connected, state })
@@ -333,10 +333,10 @@ impl DatagramCore {
         let bytes = exact_bytes(data)?;
         if core.is_connected {
             if let Some(addr) = addr {
-                slf.call_method1(intern!(py, "_check_peer"), (addr,))?;
+                slf.call_method1(name!(py, "_check_peer"), (addr,))?;
             }
             if core.with(py, |state| state.is_lost) {
-                return slf.call_method0(intern!(py, "_wrote_in_vain")).map(drop);
+                return slf.call_method0(name!(py, "_wrote_in_vain")).map(drop);
             }
             return Self::push(slf, bytes, None);
         }
@@ -348,7 +348,7 @@ impl DatagramCore {
         let address = match parse(core.family, &addr) {
             Some(address) => Some(address),
             // A name to look up, or nonsense; None when the protocol has been told that it is.
-            None => match slf.call_method1(intern!(py, "_resolved"), (&addr,))? {
+            None => match slf.call_method1(name!(py, "_resolved"), (&addr,))? {
                 nothing if nothing.is_none() => return Ok(()),
                 found => parse(core.family, &found),
             },
@@ -400,7 +400,7 @@ impl DatagramCore {
         }
         core.unwatch(py, Side::Read);
         core.unwatch(py, Side::Write);
-        let call = slf.getattr(intern!(py, "_call_connection_lost"))?;
+        let call = slf.getattr(name!(py, "_call_connection_lost"))?;
         LoopCore::call_in(core.owner.bind(py), (call, error), core.context(py))
     }
 

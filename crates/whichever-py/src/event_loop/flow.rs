@@ -9,7 +9,6 @@ use std::io::{ErrorKind, IoSlice};
 use std::os::fd::RawFd;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use whichever_reactor::Side;
@@ -18,6 +17,7 @@ use whichever_sys::{MOST_PARTS, send, send_parts};
 use super::core::Gathered;
 use super::errors::os_error;
 use super::stream::{Chunk, State, StreamCore};
+use crate::lasting::name;
 
 /// More than this does not wait for the end of a callback.
 const MUCH: usize = 64 * 1024;
@@ -127,9 +127,9 @@ impl StreamCore {
                 let error = os_error(py, &error).into_value(py);
                 let waiter = core.with(py, |state| state.empty_waiter.as_ref().map(|own| own.clone_ref(py)));
                 let message = "Fatal write error on socket transport";
-                slf.call_method1(intern!(py, "_fatal_error"), (&error, message))?;
+                slf.call_method1(name!(py, "_fatal_error"), (&error, message))?;
                 if let Some(waiter) = waiter {
-                    waiter.call_method1(py, intern!(py, "set_exception"), (error,))?;
+                    waiter.call_method1(py, name!(py, "set_exception"), (error,))?;
                 }
                 Ok(())
             }
@@ -155,12 +155,12 @@ impl StreamCore {
             (waiter, is_last, is_empty && state.is_ended && !state.is_closing)
         });
         if let Some(waiter) = waiter {
-            slf.call_method1(intern!(py, "_now_empty"), (waiter,))?;
+            slf.call_method1(name!(py, "_now_empty"), (waiter,))?;
         }
         if is_last {
-            core.in_context(py, || slf.call_method1(intern!(py, "_call_connection_lost"), (py.None(),)))?;
+            core.in_context(py, || slf.call_method1(name!(py, "_call_connection_lost"), (py.None(),)))?;
         } else if ends {
-            slf.call_method0(intern!(py, "_shut_down_writing"))?;
+            slf.call_method0(name!(py, "_shut_down_writing"))?;
         }
         Ok(())
     }
@@ -171,17 +171,17 @@ impl StreamCore {
         let name = slf.get().with(py, |state| {
             if !state.is_full && state.queued_bytes > state.high {
                 state.is_full = true;
-                Some(intern!(py, "pause_writing"))
+                Some(name!(py, "pause_writing"))
             } else if state.is_full && state.queued_bytes <= state.low {
                 state.is_full = false;
-                Some(intern!(py, "resume_writing"))
+                Some(name!(py, "resume_writing"))
             } else {
                 None
             }
         });
         match name {
             Some(name) => {
-                slf.get().in_context(py, || slf.call_method1(intern!(py, "_control_flow"), (name,)).map(drop))
+                slf.get().in_context(py, || slf.call_method1(name!(py, "_control_flow"), (name,)).map(drop))
             }
             None => Ok(()),
         }
@@ -243,7 +243,7 @@ impl StreamCore {
             return Err(PyRuntimeError::new_err("unable to write; sendfile is in progress"));
         }
         if lost > 0 {
-            slf.call_method1(intern!(py, "_wrote_in_vain"), (lost,))?;
+            slf.call_method1(name!(py, "_wrote_in_vain"), (lost,))?;
         }
         Ok(lost > 0)
     }

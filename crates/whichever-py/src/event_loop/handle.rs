@@ -5,7 +5,6 @@
 
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
@@ -15,6 +14,7 @@ use super::core::{LoopCore, this_thread};
 use super::schedule::Wanted;
 use super::snapshot::Scope;
 use super::threadsafe;
+use crate::lasting::Lasting;
 
 /// What is to be called, and how.
 pub(super) struct Call {
@@ -266,9 +266,9 @@ impl Handle {
 
     #[getter(__class__)]
     fn class(slf: &Bound<'_, Self>) -> PyResult<Py<PyType>> {
-        static PLAIN: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        static SHARED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        static TIMER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        static PLAIN: Lasting<PyType> = Lasting::new();
+        static SHARED: Lasting<PyType> = Lasting::new();
+        static TIMER: Lasting<PyType> = Lasting::new();
         let py = slf.py();
         let class = if slf.cast::<TimerHandle>().is_ok() {
             TIMER.import(py, "asyncio", "TimerHandle")?

@@ -6,15 +6,14 @@
 
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::{PyByteArray, PyBytes, PyType, PyWeakrefMethods, PyWeakrefReference};
 
 use super::call::call_method;
 use super::core::LoopCore;
 use super::stream::StreamCore;
+use crate::lasting::{Lasting, name};
 
 /// Where a transport puts what arrives.
 pub(super) struct Feed {
@@ -34,12 +33,12 @@ impl Feed {
         let py = bytes.py();
         // Nobody reads any more.
         let Some(reader) = self.reader.bind(py).upgrade() else { return Ok(true) };
-        if !reader.get_type().is(&self.kind) || reader.getattr(intern!(py, "_eof"))?.is_truthy()? {
+        if !reader.get_type().is(&self.kind) || reader.getattr(name!(py, "_eof"))?.is_truthy()? {
             return Ok(false);
         }
-        let buffer = reader.getattr(intern!(py, "_buffer"))?;
+        let buffer = reader.getattr(name!(py, "_buffer"))?;
         let Ok(buffer) = buffer.cast_exact::<PyByteArray>() else { return Ok(false) };
-        let limit: usize = reader.getattr(intern!(py, "_limit"))?.extract().unwrap_or(0);
+        let limit: usize = reader.getattr(name!(py, "_limit"))?.extract().unwrap_or(0);
         if buffer.len() + bytes.as_bytes().len() > limit.saturating_mul(2) {
             return Ok(false);
         }
@@ -52,14 +51,14 @@ impl Feed {
 /// Tell who waits for data that there is some.
 fn wake(reader: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = reader.py();
-    let waiter = reader.getattr(intern!(py, "_waiter"))?;
+    let waiter = reader.getattr(name!(py, "_waiter"))?;
     if waiter.is_none() {
         return Ok(());
     }
     let none = py.None().into_bound(py);
-    reader.setattr(intern!(py, "_waiter"), &none)?;
-    if !waiter.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
-        call_method(&waiter, intern!(py, "set_result"), &none)?;
+    reader.setattr(name!(py, "_waiter"), &none)?;
+    if !waiter.call_method0(name!(py, "cancelled"))?.is_truthy()? {
+        call_method(&waiter, name!(py, "set_result"), &none)?;
     }
     Ok(())
 }
@@ -80,17 +79,17 @@ fn append(buffer: &Bound<'_, PyByteArray>, bytes: &[u8]) -> PyResult<()> {
 #[pyfunction]
 #[pyo3(name = "_await_data")]
 pub(crate) fn await_data<'py>(reader: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    static FUTURE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static FUTURE: Lasting<PyType> = Lasting::new();
     let py = reader.py();
     let future = FUTURE.import(py, "asyncio", "Future")?;
-    let owner = reader.getattr(intern!(py, "_loop"))?;
+    let owner = reader.getattr(name!(py, "_loop"))?;
     let waiter = if owner.cast::<LoopCore>().is_ok_and(|core| core.get().is_in_callback()) {
         // The loop that runs here, which futures belong to if they are not told: an argument by name costs a dictionary.
         future.call0()?
     } else {
-        owner.call_method0(intern!(py, "create_future"))?
+        owner.call_method0(name!(py, "create_future"))?
     };
-    reader.setattr(intern!(py, "_waiter"), &waiter)?;
+    reader.setattr(name!(py, "_waiter"), &waiter)?;
     Ok(waiter)
 }
 

@@ -10,7 +10,6 @@ use std::os::fd::RawFd;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyBufferError, PyRuntimeError};
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use whichever_reactor::Side;
@@ -22,6 +21,7 @@ use super::errors::os_error;
 use super::reader::Feed;
 use super::stream::StreamCore;
 use super::turn::is_exit;
+use crate::lasting::name;
 
 /// The loop's buffer: it stays in the cache next to the core.
 pub(super) const SMALL: usize = 64 * 1024;
@@ -99,7 +99,7 @@ impl StreamCore {
                 let received = match feed.map(|feed| feed.feed(&bytes)) {
                     Some(Ok(true)) => Ok(()),
                     Some(Err(error)) => Err(error),
-                    _ => call_method(protocol, intern!(py, "data_received"), &bytes).map(drop),
+                    _ => call_method(protocol, name!(py, "data_received"), &bytes).map(drop),
                 };
                 match received {
                     Ok(()) => Ok(()),
@@ -124,7 +124,7 @@ impl StreamCore {
         let read = read_into(py, slf.get().fd, &buffer);
         drop(buffer);
         match read {
-            Ok(Read::Some(count)) => match protocol.call_method1(intern!(py, "buffer_updated"), (count,)) {
+            Ok(Read::Some(count)) => match protocol.call_method1(name!(py, "buffer_updated"), (count,)) {
                 Ok(_) => Ok(()),
                 Err(error) => Self::fatal(slf, error, "Fatal error: protocol.buffer_updated() call failed."),
             },
@@ -136,14 +136,14 @@ impl StreamCore {
 
     fn end_of_stream(slf: &Bound<'_, Self>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
-        let stays = protocol.call_method0(intern!(py, "eof_received")).and_then(|answer| answer.is_truthy());
+        let stays = protocol.call_method0(name!(py, "eof_received")).and_then(|answer| answer.is_truthy());
         match stays {
             Ok(true) => {
                 // There is nothing more to come, which the kernel would report for ever.
                 slf.get().unwatch(py, Side::Read);
                 Ok(())
             }
-            Ok(false) => slf.call_method0(intern!(py, "close")).map(drop),
+            Ok(false) => slf.call_method0(name!(py, "close")).map(drop),
             Err(error) => Self::fatal(slf, error, "Fatal error: protocol.eof_received() call failed."),
         }
     }
@@ -153,7 +153,7 @@ impl StreamCore {
         if is_exit(py, &error) {
             return Err(error);
         }
-        slf.call_method1(intern!(py, "_fatal_error"), (error.into_value(py), message)).map(drop)
+        slf.call_method1(name!(py, "_fatal_error"), (error.into_value(py), message)).map(drop)
     }
 }
 
@@ -227,7 +227,7 @@ pub(super) fn read_large<'py>(
 /// The buffer that a protocol gives for what comes next.
 fn own_buffer(protocol: &Bound<'_, PyAny>) -> PyResult<PyBuffer<u8>> {
     let py = protocol.py();
-    let object = protocol.call_method1(intern!(py, "get_buffer"), (-1,))?;
+    let object = protocol.call_method1(name!(py, "get_buffer"), (-1,))?;
     let buffer = PyBuffer::<u8>::get(&object)?;
     if buffer.len_bytes() == 0 {
         return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));

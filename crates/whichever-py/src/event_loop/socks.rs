@@ -9,7 +9,6 @@ use std::os::fd::RawFd;
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyWeakrefMethods, PyWeakrefReference};
 use whichever_reactor::Side;
@@ -19,6 +18,7 @@ use super::core::{LoopCore, Waiter};
 use super::errors::os_error;
 use super::receive::{Read, SMALL, read_into, read_large, read_small};
 use super::turn::is_exit;
+use crate::lasting::name;
 
 /// What a task waits to do with a socket.
 pub(super) struct SockWait {
@@ -94,15 +94,15 @@ impl LoopCore {
     /// Do something with a socket: gives what came of it, or a future of that.
     fn act(slf: &Bound<'_, Self>, sock: &Bound<'_, PyAny>, action: Action) -> PyResult<(bool, Py<PyAny>)> {
         let py = slf.py();
-        let fd: RawFd = sock.call_method0(intern!(py, "fileno"))?.extract()?;
+        let fd: RawFd = sock.call_method0(name!(py, "fileno"))?.extract()?;
         let core = slf.get();
         match action.attempt(py, fd, core)? {
             Progress::Done(result) => Ok((true, result)),
             Progress::Later(action) => {
                 core.check_open()?;
-                slf.call_method1(intern!(py, "_ensure_fd_no_transport"), (fd,))?;
+                slf.call_method1(name!(py, "_ensure_fd_no_transport"), (fd,))?;
                 core.trust_only(fd, sock)?;
-                let future = slf.call_method0(intern!(py, "create_future"))?.unbind();
+                let future = slf.call_method0(name!(py, "create_future"))?.unbind();
                 let side = action.side();
                 let wait = SockWait { future: future.clone_ref(py), action };
                 core.wait_for(py, fd, side, wait)?;
@@ -156,19 +156,19 @@ impl LoopCore {
         let Some(Waiter::Sock(wait)) = wait else { return Ok(()) };
         let SockWait { future, action } = *wait;
         let future = future.bind(py);
-        if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+        if future.call_method0(name!(py, "done"))?.is_truthy()? {
             return Ok(());
         }
         match action.attempt(py, fd, self) {
             Ok(Progress::Done(result)) => {
-                future.call_method1(intern!(py, "set_result"), (result,))?;
+                future.call_method1(name!(py, "set_result"), (result,))?;
             }
             Ok(Progress::Later(action)) => {
                 self.wait_for(py, fd, side, SockWait { future: future.clone().unbind(), action })?;
             }
             Err(error) if is_exit(py, &error) => return Err(error),
             Err(error) => {
-                future.call_method1(intern!(py, "set_exception"), (error.into_value(py),))?;
+                future.call_method1(name!(py, "set_exception"), (error.into_value(py),))?;
             }
         }
         Ok(())
@@ -232,7 +232,7 @@ impl LoopCore {
         sock: &Bound<'_, PyAny>,
         future: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let fd: RawFd = sock.call_method0(intern!(py, "fileno"))?.extract()?;
+        let fd: RawFd = sock.call_method0(name!(py, "fileno"))?.extract()?;
         let old = self.agenda.with(py, |agenda| {
             let sides = [Side::Read, Side::Write];
             let own = |side: &Side| {

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use whichever_sys::monotonic_ns;
 
 use super::core::LoopCore;
+use crate::lasting::name;
 
 #[pymethods]
 impl LoopCore {
@@ -49,6 +49,6 @@ impl LoopCore {
         let Some(finding) = self.pulse.take_finding() else { return Ok(()) };
         let seconds = monotonic_ns().saturating_sub(finding.began_ns) as f64 * 1e-9;
         let args = (callback, finding.sight, seconds, finding.looks.in_words());
-        slf.call_method1(intern!(py, "_callback_blocked"), args).map(drop)
+        slf.call_method1(name!(py, "_callback_blocked"), args).map(drop)
     }
 }

@@ -8,7 +8,7 @@ use std::os::fd::RawFd;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
-use pyo3::{PyTraverseError, PyVisit, intern};
+use pyo3::{PyTraverseError, PyVisit};
 use whichever_reactor::Side;
 
 use super::brief::Brief;
@@ -19,6 +19,7 @@ use super::flow::{is_bytes_like, not_bytes};
 use super::reader::Feed;
 use super::receive::Room;
 use super::scene::{Scene, within_scene};
+use crate::lasting::name;
 
 /// asyncio's limits before a protocol is asked to pause.
 pub(super) const HIGH: usize = 64 * 1024;
@@ -157,12 +158,12 @@ impl StreamCore {
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let py = owner.py();
-        let given = options.map(|options| options.get_item(intern!(py, "context"))).transpose()?.flatten();
+        let given = options.map(|options| options.get_item(name!(py, "context"))).transpose()?.flatten();
         let context = match given {
             Some(given) if !given.is_none() => given.unbind(),
             _ => copy_context(py)?,
         };
-        let fd = sock.call_method0(intern!(py, "fileno"))?.extract()?;
+        let fd = sock.call_method0(name!(py, "fileno"))?.extract()?;
         owner.get().agenda.with(py, |agenda| {
             // Whatever was watched under this number before, it was another file.
             agenda.watches.distrust(fd);
@@ -202,7 +203,7 @@ impl StreamCore {
             return Ok(());
         }
         if core.with(py, |state| state.queue.is_empty()) {
-            return slf.call_method0(intern!(py, "_shut_down_writing")).map(drop);
+            return slf.call_method0(name!(py, "_shut_down_writing")).map(drop);
         }
         if core.with(py, |state| state.is_stuck) { Ok(()) } else { Self::flush(slf) }
     }
@@ -261,7 +262,7 @@ impl StreamCore {
     #[pyo3(name = "_lose")]
     fn lose(slf: &Bound<'_, Self>, error: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = slf.py();
-        let call = slf.getattr(intern!(py, "_call_connection_lost"))?;
+        let call = slf.getattr(name!(py, "_call_connection_lost"))?;
         LoopCore::call_in(slf.get().owner.bind(py), (call, error), slf.get().context(py))
     }
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
-use pyo3::intern;
 use pyo3::prelude::*;
 use whichever_reactor::{Glance, Late, Poller, Side};
 use whichever_sys::monotonic_ns;
@@ -20,6 +19,7 @@ use super::datagram::DatagramCore;
 use super::handle::{Call, Handle};
 use super::stream::StreamCore;
 use super::watchdog::Watched;
+use crate::lasting::name;
 
 /// For so long the kernel is not asked again while callbacks are ready: to ask costs as much as some of them do.
 const LOOK_EVERY_NS: u64 = 50_000;
@@ -244,8 +244,8 @@ impl LoopCore {
             Ready::Sock(fd, side) => self.socket_ready(py, fd, side),
             Ready::Foreign(handle) => {
                 let handle = handle.bind(py);
-                if !handle.getattr(intern!(py, "_cancelled"))?.is_truthy()? {
-                    handle.call_method0(intern!(py, "_run"))?;
+                if !handle.getattr(name!(py, "_cancelled"))?.is_truthy()? {
+                    handle.call_method0(name!(py, "_run"))?;
                 }
                 Ok(())
             }
@@ -293,7 +293,7 @@ impl LoopCore {
             if let Some(call) = call {
                 handle.get().put_back(py, call);
             }
-            slf.call_method1(intern!(py, "_callback_failed"), (handle, error.into_value(py)))?;
+            slf.call_method1(name!(py, "_callback_failed"), (handle, error.into_value(py)))?;
             if !keeps {
                 drop(handle.get().take(py));
             }
@@ -302,7 +302,7 @@ impl LoopCore {
             let took = monotonic_ns() - began;
             if took >= self.pulse.slow_ns.load(Ordering::Relaxed) {
                 let seconds = std::time::Duration::from_nanos(took).as_secs_f64();
-                slf.call_method1(intern!(py, "_callback_was_slow"), (handle, seconds))?;
+                slf.call_method1(name!(py, "_callback_was_slow"), (handle, seconds))?;
             }
         }
         if self.pulse.is_suspect() {

@@ -6,16 +6,16 @@ use pyo3::exceptions::{PyRuntimeError, PyTimeoutError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
-use pyo3::{import_exception, intern};
 use whichever_sync::State;
 
 use super::park::{Limit, park};
 use super::promise::{Heard, Home, Outcome, Promise};
+use crate::lasting::{exception, name};
 use crate::outside;
 use crate::pool::{Until, wait_for};
 
-import_exception!(concurrent.futures, CancelledError);
-import_exception!(concurrent.futures, InvalidStateError);
+exception!("concurrent.futures", CancelledError);
+exception!("concurrent.futures", InvalidStateError);
 
 /// The native half of a future. Private: see `whichever.Future`.
 #[pyclass(frozen, subclass, module = "whichever._core")]
@@ -88,7 +88,7 @@ impl FutureCell {
                 Self::tell(&slf)?;
             }
             None if marks.listened => {
-                outside::call_method(&slf, intern!(slf.py(), "_call_all_back"), ())?;
+                outside::call_method(&slf, name!(slf.py(), "_call_all_back"), ())?;
             }
             None => {}
         }
@@ -110,7 +110,7 @@ impl FutureCell {
                 None => return Ok(()),
             }
         }
-        outside::call_method(&slf, intern!(py, "_call_back"), (r#fn,))?;
+        outside::call_method(&slf, name!(py, "_call_back"), (r#fn,))?;
         Ok(())
     }
 
@@ -134,12 +134,12 @@ impl FutureCell {
             Ok(_) => Ok(true),
             Err(State::Cancelled) => {
                 if promise.phase().notify().is_ok_and(|marks| marks.listened) {
-                    slf.call_method0(intern!(slf.py(), "_tell_waiters"))?;
+                    slf.call_method0(name!(slf.py(), "_tell_waiters"))?;
                 }
                 Ok(false)
             }
             Err(_) => {
-                slf.call_method0(intern!(slf.py(), "_refuse_state"))?;
+                slf.call_method0(name!(slf.py(), "_refuse_state"))?;
                 Ok(false)
             }
         }
@@ -222,7 +222,7 @@ impl FutureCell {
             return Err(PyTimeoutError::new_err(()));
         }
         if self.promise.is_cancelled() {
-            return Err(CancelledError::new_err(()));
+            return Err(CancelledError::new_err(py, ()));
         }
         Ok(self.promise.outcome(py))
     }
@@ -259,14 +259,14 @@ impl FutureCell {
         let promise = &slf.get().promise;
         let may = !promise.phase().is_settled() && promise.keep(outcome);
         let Some(marks) = may.then(|| promise.finish().ok()).flatten() else {
-            let state = slf.getattr(intern!(slf.py(), "_state"))?;
-            return Err(InvalidStateError::new_err(format!("{state}: {}", slf.repr()?)));
+            let state = slf.getattr(name!(slf.py(), "_state"))?;
+            return Err(InvalidStateError::new_err(slf.py(), format!("{state}: {}", slf.repr()?)));
         };
         match promise.home() {
             Some(Home::Processes(pool)) => pool.hub().nudge(),
             Some(Home::Threads(_)) => {}
             None if marks.listened => {
-                outside::call_method(slf, intern!(slf.py(), "_tell"), ())?;
+                outside::call_method(slf, name!(slf.py(), "_tell"), ())?;
                 return Ok(());
             }
             None => return Ok(()),
@@ -282,7 +282,7 @@ impl FutureCell {
         {
             pool.hub().drop_listener();
         }
-        outside::call_method(slf, intern!(slf.py(), "_tell"), ())?;
+        outside::call_method(slf, name!(slf.py(), "_tell"), ())?;
         Ok(())
     }
 }

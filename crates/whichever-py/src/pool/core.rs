@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 use whichever_pool::wire::INLINE_BYTES;
@@ -19,6 +18,7 @@ use super::shared::{Shared, Target};
 use super::wait::{Until, wait_for};
 use crate::ctrl_c::is_ctrl_c;
 use crate::future::{FutureCell, Home, Limit, Outcome};
+use crate::lasting::name;
 
 /// How a call is to be run.
 #[derive(Clone, Copy)]
@@ -296,7 +296,7 @@ impl PoolCore {
     fn refuse_closed(&self, py: Python<'_>) -> PyResult<()> {
         self.shared.refuse_foreign()?;
         if self.closed.load(Ordering::Acquire) {
-            let message = self.shared.host(py).call_method0(intern!(py, "closed_reason"))?;
+            let message = self.shared.host(py).call_method0(name!(py, "closed_reason"))?;
             return Err(PyRuntimeError::new_err(message.unbind()));
         }
         Ok(())
@@ -330,7 +330,7 @@ impl PoolCore {
             return Ok(Call { number, packed, context });
         }
         let carried = if number.is_none() { Some(function) } else { None };
-        let dumped = self.shared.host(py).call_method1(intern!(py, "dump_call"), (carried, args, kwargs))?;
+        let dumped = self.shared.host(py).call_method1(name!(py, "dump_call"), (carried, args, kwargs))?;
         Ok(Call { number, packed: pack_pickled(&dumped)?, context })
     }
 
@@ -340,7 +340,7 @@ impl PoolCore {
         if context.len()? == 0 {
             return Ok(Arc::clone(&self.none));
         }
-        let blob = self.shared.host(py).call_method1(intern!(py, "dump_context"), (context,))?;
+        let blob = self.shared.host(py).call_method1(name!(py, "dump_context"), (context,))?;
         let blob = blob.cast::<PyBytes>()?.as_bytes();
         Ok(if blob.is_empty() { Arc::clone(&self.none) } else { Arc::from(blob) })
     }

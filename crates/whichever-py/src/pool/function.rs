@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyMemoryError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use whichever_pool::wire::{INLINE_BYTES, Span};
 
 use super::shared::Shared;
+use crate::lasting::name;
 
 /// Functions that a pool remembers by identity.
 const REMEMBERED: usize = 128;
@@ -65,7 +65,7 @@ impl Functions {
         let identity = function.as_ptr() as usize;
         if let Some((number, stamp)) = self.find(py, identity) {
             let Some(stamp) = stamp else { return Ok(Some(number)) };
-            let same = shared.host(py).call_method1(intern!(py, "still_same"), (stamp,))?;
+            let same = shared.host(py).call_method1(name!(py, "still_same"), (stamp,))?;
             if same.is_truthy()? {
                 return Ok(Some(number));
             }
@@ -120,7 +120,7 @@ fn dump<'py>(
     function: &Bound<'py, PyAny>,
 ) -> PyResult<(Bound<'py, PyBytes>, Option<Bound<'py, PyAny>>)> {
     let py = function.py();
-    let dumped = shared.host(py).call_method1(intern!(py, "dump_function"), (function,))?;
+    let dumped = shared.host(py).call_method1(name!(py, "dump_function"), (function,))?;
     let (letter, stable, stamp): (Bound<'py, PyBytes>, bool, Bound<'py, PyAny>) = dumped.extract()?;
     Ok((letter, stable.then_some(stamp)))
 }

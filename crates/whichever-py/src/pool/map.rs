@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PyRuntimeWarning, PyTimeoutError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
@@ -26,6 +25,7 @@ use super::shared::{Shared, Target};
 use super::wait::{Until, wait_for};
 use crate::ctrl_c::{self, in_spite_of_ctrl_c};
 use crate::future::{Limit, Outcome};
+use crate::lasting::name;
 use crate::outside;
 use crate::raised::by_iterator;
 
@@ -341,7 +341,7 @@ impl MapIterator {
         }
         // Collections count as handed in.
         if !self.plan.eager && self.shared.hub().look(|crew| crew.is_closing()) {
-            let reason = self.shared.host(py).call_method0(intern!(py, "closed_reason"))?;
+            let reason = self.shared.host(py).call_method0(name!(py, "closed_reason"))?;
             return self.fail(py, source, PyRuntimeError::new_err(reason.unbind()));
         }
         let mut block = Block::new(source.next_index);
@@ -439,7 +439,7 @@ impl MapIterator {
             return Ok(packed);
         }
         let dump =
-            || self.shared.host(py).call_method1(intern!(py, "dump_call"), (py.None(), &args, py.None()));
+            || self.shared.host(py).call_method1(name!(py, "dump_call"), (py.None(), &args, py.None()));
         let dumped = in_spite_of_ctrl_c(py, dump)?;
         pack_pickled(&dumped)
     }

@@ -1,12 +1,12 @@
 //! Tasks of a map whose items do not pickle, and that somebody else runs instead of a worker.
 
 use pyo3::exceptions::PyKeyboardInterrupt;
-use pyo3::intern;
 use pyo3::prelude::*;
 use whichever_pool::Ended;
 
 use crate::ctrl_c;
 use crate::future::Outcome;
+use crate::lasting::name;
 
 /// The future of such a task.
 pub(super) struct Rescued(Py<PyAny>);
@@ -36,7 +36,7 @@ impl Rescued {
     /// # Errors
     /// Ctrl-C ended the wait.
     pub(super) fn wait(&self, py: Python<'_>) -> PyResult<Outcome> {
-        match self.0.call_method0(py, intern!(py, "result")) {
+        match self.0.call_method0(py, name!(py, "result")) {
             Ok(value) => Ok(Outcome::Value(value)),
             Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => Err(error),
             Err(error) => Ok(Outcome::Error(error.into_value(py).into_any())),

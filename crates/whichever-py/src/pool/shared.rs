@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use whichever_pool::{
@@ -23,6 +22,7 @@ use super::process::{arena, forks, warden};
 use crate::ctrl_c::{self, in_spite_of_ctrl_c};
 use crate::future::{Outcome, Promise};
 use crate::gil::visit;
+use crate::lasting::name;
 use crate::outside;
 
 /// What is left to running tasks after Ctrl-C.
@@ -93,7 +93,7 @@ impl Shared {
                         let _ended = visit(|py| pump.act(py, work));
                     });
                     let _ended = visit(|py| {
-                        if let Err(error) = pump.host(py).call_method0(intern!(py, "over")) {
+                        if let Err(error) = pump.host(py).call_method0(name!(py, "over")) {
                             error.write_unraisable(py, None);
                         }
                     });
@@ -157,10 +157,10 @@ impl Shared {
         for word in words {
             let done = match word {
                 Word::Say(stream, text) => {
-                    outside::call_method(host, intern!(py, "say"), (stream, PyBytes::new(py, &text)))
+                    outside::call_method(host, name!(py, "say"), (stream, PyBytes::new(py, &text)))
                 }
                 Word::Log(record) => body(py, &record)
-                    .and_then(|record| outside::call_method(host, intern!(py, "log"), (record,))),
+                    .and_then(|record| outside::call_method(host, name!(py, "log"), (record,))),
                 Word::Settle(task, ended) => {
                     ends.push((task, ended));
                     continue;
@@ -185,18 +185,16 @@ impl Shared {
             }
             Effect::Notify(Target::Future(promise)) => {
                 if let Some(future) = promise.take_listener() {
-                    in_spite_of_ctrl_c(py, || {
-                        outside::call_method(future.bind(py), intern!(py, "_tell"), ())
-                    })?;
+                    in_spite_of_ctrl_c(py, || outside::call_method(future.bind(py), name!(py, "_tell"), ()))?;
                 }
             }
             Effect::Notify(Target::Items(..)) => {}
             Effect::Drop(target) => drop(target),
             Effect::Ended(death) => {
-                in_spite_of_ctrl_c(py, || host.call_method1(intern!(py, "ended"), (death.token,)))?;
+                in_spite_of_ctrl_c(py, || host.call_method1(name!(py, "ended"), (death.token,)))?;
             }
             Effect::HangUp(token) => {
-                in_spite_of_ctrl_c(py, || host.call_method1(intern!(py, "hang_up"), (token,)))?;
+                in_spite_of_ctrl_c(py, || host.call_method1(name!(py, "hang_up"), (token,)))?;
             }
         }
         Ok(())
@@ -208,7 +206,7 @@ impl Shared {
         let results = SharedFile::create("whichever-results")?;
         let fds =
             [&link_file, &self.page, self.hub.arena().file(), &results].map(|file| file.as_fd().as_raw_fd());
-        let token: u64 = outside::call_method(self.host(py), intern!(py, "hire"), (fds,))?.extract()?;
+        let token: u64 = outside::call_method(self.host(py), name!(py, "hire"), (fds,))?.extract()?;
         let storage = Arc::new(Storage::new(results));
         let link = RingLink::new(end, Arc::clone(&storage));
         let ((), effects) = self.hub.with(|crew| crew.seat(token, link, storage));
@@ -258,8 +256,8 @@ impl Shared {
                 return Ok(Outcome::Value(self.decode_item(py, &mut Decoder::new(&code))?.unbind()));
             }
             Ended::Value(cargo) => return Ok(Outcome::Value(self.load(py, cargo)?.unbind())),
-            Ended::Raised(cargo) => self.ask(py, intern!(py, "raised"), (body(py, &cargo)?, false))?,
-            Ended::Unloadable(cargo) => self.ask(py, intern!(py, "raised"), (body(py, &cargo)?, true))?,
+            Ended::Raised(cargo) => self.ask(py, name!(py, "raised"), (body(py, &cargo)?, false))?,
+            Ended::Unloadable(cargo) => self.ask(py, name!(py, "raised"), (body(py, &cargo)?, true))?,
             Ended::TooLarge(reason) => {
                 PyMemoryError::new_err(reason).into_value(py).into_bound(py).into_any()
             }
@@ -271,10 +269,10 @@ impl Shared {
                     .into_bound(py)
                     .into_any(),
             },
-            Ended::Stopped(_) | Ended::Dropped => self.ask(py, intern!(py, "timed_out"), ())?,
+            Ended::Stopped(_) | Ended::Dropped => self.ask(py, name!(py, "timed_out"), ())?,
             Ended::Broken(broken) => {
                 let error = broken.error.as_ref().map(|blob| PyBytes::new(py, blob));
-                self.ask(py, intern!(py, "broken"), (&broken.reason, error))?
+                self.ask(py, name!(py, "broken"), (&broken.reason, error))?
             }
         };
         Ok(Outcome::Error(error.unbind()))
@@ -304,7 +302,7 @@ impl Shared {
         match codes.next_pickle()? {
             Some(pickle) => {
                 let blob = PyBytes::new(py, pickle);
-                self.ask(py, intern!(py, "load"), (blob, PyList::empty(py)))
+                self.ask(py, name!(py, "load"), (blob, PyList::empty(py)))
             }
             None => {
                 let mut nothing = || Err(PyRuntimeError::new_err("a message between processes is broken"));
@@ -315,7 +313,7 @@ impl Shared {
 
     fn died<'py>(&self, py: Python<'py>, death: &Death) -> PyResult<Bound<'py, PyAny>> {
         let facts = (death.token, death.pid, death.signal, death.exit_code, death.peak_bytes);
-        self.ask(py, intern!(py, "died"), facts)
+        self.ask(py, name!(py, "died"), facts)
     }
 
     fn load<'py>(&self, py: Python<'py>, cargo: Cargo) -> PyResult<Bound<'py, PyAny>> {
@@ -333,7 +331,7 @@ impl Shared {
         for loan in cargo.buffers {
             buffers.append(Bound::new(py, Slab::of_loan(loan)?)?)?;
         }
-        self.ask(py, intern!(py, "load"), (blob, buffers))
+        self.ask(py, name!(py, "load"), (blob, buffers))
     }
 }
 

@@ -17,6 +17,14 @@ import_exception!(whichever.errors, QueueClosed);
 import_exception!(whichever.errors, QueueEmpty);
 import_exception!(whichever.errors, QueueFull);
 
+/// Find the exceptions while nobody else can: a child forked while another thread does it would wait for that thread.
+pub(crate) fn find_exceptions(py: pyo3::Python<'_>) {
+    use pyo3::PyTypeInfo;
+    QueueClosed::type_object(py);
+    QueueEmpty::type_object(py);
+    QueueFull::type_object(py);
+}
+
 /// What an attempt came to.
 enum Done<T> {
     /// It was done.

@@ -4,10 +4,10 @@
 //! of each buffer, the code, and the buffers.
 
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyList, PyTuple};
 
+use crate::lasting::name;
 use crate::pool::codec::{Decoder, encode};
 use crate::pool::memory::Exported;
 
@@ -39,7 +39,7 @@ impl Packed {
             return Ok(Self { front: framed(SCALAR_AND_BYTES, &front[1..], &buffers), buffers });
         }
         let py = item.py();
-        let packed = carrier.bind(py).call_method1(intern!(py, "pack"), (item,))?;
+        let packed = carrier.bind(py).call_method1(name!(py, "pack"), (item,))?;
         let (blob, views) = packed.extract::<(Bound<'_, PyBytes>, Bound<'_, PyList>)>()?;
         let buffers = views.iter().map(|view| Exported::view(&view)).collect::<PyResult<Vec<_>>>()?;
         if buffers.is_empty() {
@@ -98,7 +98,7 @@ pub(super) fn unpack(py: Python<'_>, record: &[u8], carrier: &Py<PyAny>) -> PyRe
 fn load(py: Python<'_>, carrier: &Py<PyAny>, blob: &[u8], buffers: &[&[u8]]) -> PyResult<Py<PyAny>> {
     let blob = PyBytes::new(py, blob);
     let buffers = PyTuple::new(py, buffers.iter().map(|bytes| PyByteArray::new(py, bytes)))?;
-    carrier.call_method1(py, intern!(py, "unpack"), (blob, buffers))
+    carrier.call_method1(py, name!(py, "unpack"), (blob, buffers))
 }
 
 fn unframed(rest: &[u8]) -> PyResult<(&[u8], Vec<&[u8]>)> {

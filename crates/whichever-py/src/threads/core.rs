@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -13,6 +12,7 @@ use super::crew::Crew;
 use super::job::{Job, Target};
 use super::map::{Plan as MapPlan, ThreadMap};
 use crate::future::{FutureCell, Home, Limit};
+use crate::lasting::name;
 
 /// The interpreter is ending: no pool takes tasks any more.
 static ENDING: AtomicBool = AtomicBool::new(false);
@@ -206,7 +206,7 @@ impl ThreadPoolCore {
         let promise = future.cast::<FutureCell>()?.get().promise();
         promise.belong(Home::Threads(Arc::clone(crew)));
         let (call, args) = match &plan.copy_context {
-            Some(copy_context) => (copy_context.bind(py).call0()?.getattr(intern!(py, "run"))?, args),
+            Some(copy_context) => (copy_context.bind(py).call0()?.getattr(name!(py, "run"))?, args),
             None => (args.get_item(0)?, args.get_slice(1, args.len())),
         };
         let job = Job {

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use whichever_sync::{Call, Roster, RunQueue};
 use whichever_sys::{monotonic_ns, usable_cores};
 
+use super::crowd::Crowd;
 use super::deadlines::Deadlines;
 use super::inner::Inner;
 use super::job::Job;
@@ -17,6 +17,7 @@ use super::patience::Patience;
 use super::station::Station;
 use super::worker::ThreadWorker;
 use crate::gil::{Gil, has_gil};
+use crate::lasting::name;
 use crate::outside;
 use crate::pool::forks;
 
@@ -57,6 +58,7 @@ pub(crate) struct Crew {
     pub(super) roster: Roster,
     pub(super) queue: RunQueue<Job>,
     pub(super) patience: Patience,
+    pub(super) crowd: Crowd,
     pub(super) deadlines: Deadlines,
     pub(super) inner: Inner,
     /// Starts threads.
@@ -86,6 +88,7 @@ impl Crew {
             roster: Roster::new(workers, most_coming),
             queue: RunQueue::new(shards),
             patience: Patience::new(),
+            crowd: Crowd::new(),
             deadlines: Deadlines::new(),
             inner: Inner::of(host.bind(py))?,
             host,
@@ -115,7 +118,7 @@ impl Crew {
     /// The exception of a task that the broken pool does not run.
     pub(super) fn broken_error(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let reason = self.broken.get().map_or("", String::as_str);
-        Ok(self.host.bind(py).call_method1(intern!(py, "broken"), (reason,))?.unbind())
+        Ok(self.host.bind(py).call_method1(name!(py, "broken"), (reason,))?.unbind())
     }
 
     pub(super) fn broken(&self) -> &OnceLock<String> {
@@ -195,7 +198,7 @@ impl Crew {
             return Ok(());
         }
         let worker = Bound::new(py, ThreadWorker::new(Arc::clone(self)))?;
-        let Err(error) = outside::call_method(self.host.bind(py), intern!(py, "hire"), (&worker,)) else {
+        let Err(error) = outside::call_method(self.host.bind(py), name!(py, "hire"), (&worker,)) else {
             return Ok(());
         };
         if !worker.get().give_up() {
@@ -231,9 +234,9 @@ impl Crew {
         self.deadlines.stations().iter().any(|station| station.thread_state() == thread_state)
     }
 
-    /// Whether there is a GIL whose holder can be seen.
-    pub(super) fn sees_gil(&self) -> bool {
-        self.gil.is_some()
+    /// The GIL, where there is one whose holder can be seen.
+    pub(super) fn gil(&self) -> Option<&'static Gil> {
+        self.gil
     }
 
     /// The thread state of whoever holds the GIL, where that can be seen.

@@ -12,13 +12,13 @@
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use whichever_sys::monotonic_ns;
 
 use super::crew::Crew;
 use super::station::{Part, Station, Timed};
 use crate::future::Outcome;
+use crate::lasting::name;
 
 /// There is no timekeeper.
 const NOBODY: u64 = 0;
@@ -92,13 +92,13 @@ impl Crew {
             }
             match next_look.compare_exchange(next_ns, deadline_ns, Ordering::SeqCst, Ordering::SeqCst) {
                 Ok(NOBODY) => break,
-                Ok(_) => return self.alarm(py)?.call_method0(intern!(py, "set")).map(drop),
+                Ok(_) => return self.alarm(py)?.call_method0(name!(py, "set")).map(drop),
                 Err(other) => next_ns = other,
             }
         }
         let started = self.alarm(py).and_then(|alarm| {
             let keeper = Timekeeper { crew: Arc::clone(self) };
-            self.host.bind(py).call_method1(intern!(py, "keep_time"), (keeper, alarm))
+            self.host.bind(py).call_method1(name!(py, "keep_time"), (keeper, alarm))
         });
         if started.is_err() {
             next_look.store(NOBODY, Ordering::SeqCst);
@@ -110,7 +110,7 @@ impl Crew {
         if let Some(alarm) = self.deadlines.alarm.get() {
             return Ok(alarm.bind(py).clone());
         }
-        let alarm = py.import(intern!(py, "threading"))?.call_method0(intern!(py, "Event"))?.unbind();
+        let alarm = py.import(name!(py, "threading"))?.call_method0(name!(py, "Event"))?.unbind();
         Ok(self.deadlines.alarm.get_or_init(|| alarm).bind(py).clone())
     }
 
@@ -152,7 +152,7 @@ impl Crew {
             }
             is_replaced
         };
-        self.fail(py, &timed, intern!(py, "ran_too_long"));
+        self.fail(py, &timed, name!(py, "ran_too_long"));
         if !is_replaced {
             return;
         }
@@ -193,7 +193,7 @@ impl Crew {
         for job in jobs {
             self.deadlines.timed_out.fetch_add(1, Ordering::Relaxed);
             let timed = Timed { target: job.target, timeout_ns: job.timeout_ns };
-            self.fail(py, &timed, intern!(py, "waited_too_long"));
+            self.fail(py, &timed, name!(py, "waited_too_long"));
         }
         next_ns
     }

@@ -7,10 +7,10 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::crew::Crew;
+use crate::lasting::name;
 
 /// How long no task runs before the limits are lifted.
 pub(super) const QUIET: Duration = Duration::from_millis(100);
@@ -27,7 +27,7 @@ pub(super) struct Inner {
 
 impl Inner {
     pub(super) fn of(host: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let limits = host.getattr(intern!(host.py(), "inner"))?;
+        let limits = host.getattr(name!(host.py(), "inner"))?;
         let limits = (!limits.is_none()).then(|| limits.unbind());
         Ok(Self { limits, limited_at: AtomicUsize::new(0), has_libraries: AtomicBool::new(false) })
     }
@@ -44,7 +44,7 @@ impl Inner {
         if *known == modules && self.limited_at.load(Ordering::Relaxed) == modules {
             return;
         }
-        let found = limits.bind(py).call_method0(intern!(py, "limit")).and_then(|found| found.extract());
+        let found = limits.bind(py).call_method0(name!(py, "limit")).and_then(|found| found.extract());
         let found = found.unwrap_or_else(|error: PyErr| {
             error.write_unraisable(py, None); // the task can do without
             false
@@ -60,7 +60,7 @@ impl Inner {
             return;
         }
         if let Some(limits) = &self.limits
-            && let Err(error) = limits.bind(py).call_method0(intern!(py, "lift"))
+            && let Err(error) = limits.bind(py).call_method0(name!(py, "lift"))
         {
             error.write_unraisable(py, None);
         }

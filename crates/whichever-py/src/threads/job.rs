@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use pyo3::{import_exception, intern};
 
 use super::run::Run;
 use crate::ctrl_c;
 use crate::future::{Outcome, Promise};
+use crate::lasting::{exception, name};
 use crate::outside;
 
-import_exception!(concurrent.futures, CancelledError);
+exception!("concurrent.futures", CancelledError);
 
 /// Where a task's outcome goes.
 #[derive(Clone)]
@@ -51,7 +51,7 @@ impl Target {
                 cancelled
             }
             Self::Item(run, index) => {
-                let cancelled = CancelledError::new_err(()).into_value(py).into_any();
+                let cancelled = CancelledError::new_err(py, ()).into_value(py).into_any();
                 run.settle(*index, Outcome::Error(cancelled)).is_ok()
             }
         }
@@ -73,7 +73,7 @@ impl Target {
 /// Tell who listens to a future that it has ended. Errors of callbacks are nobody's: they are reported and dropped.
 pub(super) fn tell(py: Python<'_>, promise: &Promise) {
     if let Some(future) = promise.take_listener()
-        && let Err(error) = outside::call_method(future.bind(py), intern!(py, "_tell"), ())
+        && let Err(error) = outside::call_method(future.bind(py), name!(py, "_tell"), ())
     {
         ctrl_c::report(py, error, Some(future.bind(py)));
     }

@@ -8,7 +8,6 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::exceptions::{PyRuntimeWarning, PyTimeoutError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyIterator, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
@@ -19,6 +18,7 @@ use super::job::{Job, Target};
 use super::run::Run;
 use crate::ctrl_c;
 use crate::future::{Limit, Outcome, park};
+use crate::lasting::name;
 use crate::outside;
 use crate::pool::UNREAD;
 use crate::raised::by_iterator;
@@ -239,8 +239,8 @@ impl ThreadMap {
         let (call, before) = match &self.plan.context {
             None => (function.clone(), None),
             Some(context) => {
-                let copy = context.bind(py).call_method0(intern!(py, "copy"))?;
-                (copy.getattr(intern!(py, "run"))?, Some(function))
+                let copy = context.bind(py).call_method0(name!(py, "copy"))?;
+                (copy.getattr(name!(py, "run"))?, Some(function))
             }
         };
         let args = match (before, item.cast::<PyTuple>()) {

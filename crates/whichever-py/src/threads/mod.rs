@@ -2,6 +2,7 @@
 
 mod core;
 mod crew;
+mod crowd;
 mod deadlines;
 mod inner;
 mod job;

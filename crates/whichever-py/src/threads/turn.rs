@@ -1,9 +1,10 @@
-//! Whether it helps that one more worker takes a task: not while a task of the pool holds the GIL.
+//! Whether it helps that one more worker takes a task: not while tasks of the pool hold the GIL, or crowd for it.
 //!
-//! Then one worker, detached, watches who holds the GIL, which costs it a few loads; all others sleep, and none is started.
-//! As soon as the GIL is free, or held by somebody else than the pool, it goes on, and calls the next. `Patience` says
-//! when it takes a task all the same. Workers that compute although others do step aside between two tasks, so that
-//! there is soon one left of them. Tasks that wait let go of the GIL, so as many of them run as there are workers.
+//! Then one worker, detached, watches the GIL, which costs it a few loads; all others sleep, and none is started. As soon as
+//! the GIL is free, or held by somebody else than the pool, or nobody else waits for it and tasks mostly let go of it, the
+//! watcher goes on, and calls the next. `Patience` says when it takes a task all the same. Workers that compute although
+//! others do step aside between two tasks, so that there is soon one left of them; and so does any worker that
+//! comes from its task into a `Crowd`. Tasks that wait let go of the GIL, so as many of them run as there are workers.
 //!
 //! Where there is no GIL, or it cannot be read, nobody is held back.
 
@@ -36,33 +37,66 @@ enum Watched {
     Company,
 }
 
-/// What a worker that computes keeps in order to step aside.
+/// What a worker keeps in order to see, between two tasks, whether to let others have the GIL.
 #[derive(Debug, Default)]
 pub(super) struct Stride {
-    /// When it last looked, and what it had computed by then.
-    at_ns: u64,
+    /// How often the GIL had changed hands when it last looked.
+    switches: u64,
+    /// What it had computed by then.
     cpu_ns: u64,
+    /// When it last looked whether it mostly computes, and what it had computed by then.
+    begun_ns: u64,
+    begun_cpu_ns: u64,
 }
 
 impl Stride {
-    /// Whether the worker, between two tasks, is to let others have the GIL: it computes, and so may others.
+    /// Whether the worker, between two tasks, is to let others have the GIL: there is a crowd, or it computes, and so may
+    /// others.
     pub(super) fn is_over(&mut self, crew: &Crew) -> bool {
-        if !crew.sees_gil() {
+        let Some(gil) = crew.gil() else { return false };
+        // While nobody has taken the GIL from it, nobody has wanted it for long.
+        let switches = gil.switches();
+        if switches == self.switches {
             return false;
         }
         let busy = crew.roster.busy();
         if busy < 2 {
             return false;
         }
-        let now_ns = monotonic_ns();
-        let elapsed_ns = now_ns.saturating_sub(self.at_ns);
+        let (now_ns, cpu_ns) = (monotonic_ns(), thread_cpu_ns().unwrap_or(0));
+        let used_ns = cpu_ns.saturating_sub(self.cpu_ns);
+        (self.switches, self.cpu_ns) = (switches, cpu_ns);
+        crew.crowd.look(used_ns, thread_cpu_ns_of);
+        let waiters = gil.waiters();
+        let rivals = waiters.map_or(busy, |waiters| waiters as usize + 1);
+        let is_over = waiters.is_some_and(|waiters| crew.crowd.is_there(waiters))
+            || (self.computes(now_ns, cpu_ns, rivals) && crew.crowd.mostly_computes());
+        if !is_over {
+            crew.crowd.take(thread_id(), cpu_ns);
+        }
+        is_over
+    }
+
+    /// Whether it has computed lately whenever it could, as one of `rivals` for the GIL. Looks now and then.
+    fn computes(&mut self, now_ns: u64, cpu_ns: u64, rivals: usize) -> bool {
+        let elapsed_ns = now_ns.saturating_sub(self.begun_ns);
         if elapsed_ns < ASIDE_EVERY_NS {
             return false;
         }
-        let cpu_ns = thread_cpu_ns().unwrap_or(0);
-        let used_ns = cpu_ns.saturating_sub(self.cpu_ns);
-        *self = Self { at_ns: now_ns, cpu_ns };
-        computes(used_ns, elapsed_ns, busy)
+        let used_ns = cpu_ns.saturating_sub(self.begun_cpu_ns);
+        (self.begun_ns, self.begun_cpu_ns) = (now_ns, cpu_ns);
+        rivals > 1 && computes(used_ns, elapsed_ns, rivals)
+    }
+
+    /// The worker, which was coming, takes a task.
+    pub(super) fn begin(&mut self, crew: &Crew) {
+        let Some(gil) = crew.gil() else { return };
+        if crew.roster.busy() > 1 {
+            self.switches = gil.switches();
+            self.cpu_ns = thread_cpu_ns().unwrap_or(0);
+            crew.crowd.look(0, thread_cpu_ns_of);
+            crew.crowd.take(thread_id(), self.cpu_ns);
+        }
     }
 }
 
@@ -79,7 +113,7 @@ impl Crew {
         } else {
             self.wait_at_gate();
         }
-        while self.is_gil_ours() {
+        while self.is_held_back() {
             self.roster.be_calm(true);
             self.patience.begin(self.look());
             let watched = self.watch_gil();
@@ -109,7 +143,7 @@ impl Crew {
             }
             let now_ns = monotonic_ns();
             sleep_until(now_ns + until_next_look_ns(now_ns.saturating_sub(begun_ns)));
-            if !self.is_gil_ours() || self.patience.lets_through(self.look(), own, thread_cpu_ns_of) {
+            if !self.is_held_back() || self.patience.lets_through(self.look(), own, thread_cpu_ns_of) {
                 return Watched::Go;
             }
             if !std::mem::replace(&mut is_counted, true) {
@@ -123,18 +157,25 @@ impl Crew {
         Look { now_ns: monotonic_ns(), taken, busy: self.roster.busy() }
     }
 
-    /// Whether a worker of this pool holds the GIL now.
-    fn is_gil_ours(&self) -> bool {
-        self.gil_holder().is_some_and(|holder| self.is_ours(holder))
+    /// Whether one who asks for the GIL now could only queue behind tasks of this pool that compute.
+    fn is_held_back(&self) -> bool {
+        let Some(gil) = self.gil() else { return false };
+        let waiters = gil.waiters();
+        if waiters.is_some_and(|waiters| self.crowd.is_there(waiters)) {
+            return true;
+        }
+        // The next task will mostly be one that waits: it is through between two turns of the one that has the GIL.
+        let is_worth_it = waiters == Some(0) && !self.crowd.mostly_computes();
+        !is_worth_it && gil.holder().is_some_and(|holder| self.is_ours(holder))
     }
 
     /// Wait, detached, for a submitter that is about to let go of the GIL.
     fn wait_at_gate(&self) {
         let end_ns = monotonic_ns() + GATE_NS;
         // Where the GIL cannot be seen, a caller that sleeps is the sign that it is free.
-        let is_open = || if self.sees_gil() { self.gil_holder().is_none() } else { self.callers() > 0 };
+        let is_open = || if self.gil().is_some() { self.gil_holder().is_none() } else { self.callers() > 0 };
         while !is_open() && monotonic_ns() < end_ns {
-            std::hint::spin_loop();
+            std::thread::yield_now(); // who holds it may have been put off for us
         }
     }
 

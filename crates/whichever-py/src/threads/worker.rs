@@ -239,6 +239,7 @@ impl ThreadWorker {
             let was_coming = std::mem::take(&mut self.lock().coming);
             if was_coming {
                 crew.roster.found();
+                self.lock().stride.begin(crew);
             }
             if job.timeout_ns != 0
                 && let Err(error) = self.limit(py, &job)

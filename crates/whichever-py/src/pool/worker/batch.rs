@@ -5,7 +5,6 @@
 
 use std::sync::atomic::Ordering;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use whichever_pool::wire::{ReplyHead, ReplyKind};
@@ -15,6 +14,7 @@ use whichever_sys::monotonic_ns;
 use super::super::codec::{Decoder, encode, encode_pickle};
 use super::super::memory::Exported;
 use super::{Call, Life, Loaded, TRAY_BYTES, WAKE_NS, WorkerCore, function_of};
+use crate::lasting::name;
 
 /// How long tasks of a batch run between two looks at the clock and at what was taken back.
 const LEASE_NS: u64 = 20_000;
@@ -232,7 +232,7 @@ fn encode_result(
         });
     }
     code.clear();
-    let dumped = life.hooks.call_method1(intern!(py, "dump_result"), (value,))?;
+    let dumped = life.hooks.call_method1(name!(py, "dump_result"), (value,))?;
     let (blob, buffers): (Bound<'_, PyBytes>, Vec<Bound<'_, PyAny>>) = dumped.extract()?;
     if buffers.is_empty() && blob.as_bytes().len() < TRAY_BYTES / 2 {
         encode_pickle(blob.as_bytes(), code);

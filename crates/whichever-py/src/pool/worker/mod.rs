@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use whichever_pool::wire::{
@@ -29,6 +28,7 @@ use self::context::Contexts;
 use super::codec::{Decoder, encode};
 use super::memory::{Exported, Slab, read_bytes};
 use super::process::forks;
+use crate::lasting::name;
 
 /// Results wait no longer than this for the caller to be woken, while more tasks are at hand.
 const WAKE_NS: u64 = 500_000;
@@ -155,7 +155,7 @@ impl WorkerCore {
                 Order::Free(offsets) => offsets.into_iter().for_each(|offset| self.results.free(offset)),
                 Order::Function { number, blob } => {
                     let function =
-                        blob.and_then(|blob| life.hooks.call_method1(intern!(py, "load_function"), (blob,)));
+                        blob.and_then(|blob| life.hooks.call_method1(name!(py, "load_function"), (blob,)));
                     life.functions.insert(
                         number,
                         match function {
@@ -357,7 +357,7 @@ impl WorkerCore {
             let buffers: Vec<Exported> = large.iter().map(Exported::bytes).collect();
             return self.send_parts(py, ReplyHead { kind: ReplyKind::Coded, ..head }, &buffers, &code);
         }
-        let dumped = life.hooks.call_method1(intern!(py, "dump_result"), (value,))?;
+        let dumped = life.hooks.call_method1(name!(py, "dump_result"), (value,))?;
         let (blob, buffers): (Bound<'_, PyBytes>, Vec<Bound<'_, PyAny>>) = dumped.extract()?;
         let buffers = buffers.iter().map(Exported::view).collect::<PyResult<Vec<_>>>()?;
         self.send_parts(py, ReplyHead { kind: ReplyKind::Pickled, ..head }, &buffers, blob.as_bytes())
@@ -366,7 +366,7 @@ impl WorkerCore {
     fn send_error(&self, py: Python<'_>, life: &Life<'_>, head: ReplyHead, error: PyErr) {
         let sent = life
             .hooks
-            .call_method1(intern!(py, "dump_error"), (error.into_value(py),))
+            .call_method1(name!(py, "dump_error"), (error.into_value(py),))
             .and_then(|blob| Ok(blob.cast_into::<PyBytes>()?))
             .and_then(|blob| self.send_parts(py, head, &[], blob.as_bytes()));
         if let Err(failure) = sent {
@@ -478,7 +478,7 @@ impl<'py> Call<'py> {
             return life.contexts.within(py, || self.function.call(self.args, self.kwargs.as_ref()));
         }
         let context = PyBytes::new(py, &self.context);
-        life.hooks.call_method1(intern!(py, "run"), (context, self.function, self.args, self.kwargs))
+        life.hooks.call_method1(name!(py, "run"), (context, self.function, self.args, self.kwargs))
     }
 }
 
@@ -487,7 +487,7 @@ impl Life<'_> {
     fn leave_if_forked(&self, py: Python<'_>, raised: Option<&PyErr>) {
         let raised = raised.map(|error| error.value(py));
         if self.forks != forks()
-            && let Err(error) = self.hooks.call_method1(intern!(py, "leave_copy"), (raised,))
+            && let Err(error) = self.hooks.call_method1(name!(py, "leave_copy"), (raised,))
         {
             error.write_unraisable(py, None);
         }
@@ -504,9 +504,9 @@ impl Life<'_> {
 
     fn flush(&self, py: Python<'_>) {
         let hooks = &self.hooks;
-        let dirty = hooks.getattr(intern!(py, "dirty")).and_then(|dirty| dirty.is_truthy());
+        let dirty = hooks.getattr(name!(py, "dirty")).and_then(|dirty| dirty.is_truthy());
         if matches!(dirty, Ok(true))
-            && let Err(error) = hooks.call_method0(intern!(py, "flush"))
+            && let Err(error) = hooks.call_method0(name!(py, "flush"))
         {
             error.write_unraisable(py, None);
         }
@@ -521,7 +521,7 @@ fn function_of<'py>(
     pickled: (&Bound<'py, PyBytes>, &Bound<'py, PyList>),
     context: &[u8],
 ) -> PyResult<Call<'py>> {
-    let loaded = life.hooks.call_method1(intern!(py, "load_call"), pickled)?;
+    let loaded = life.hooks.call_method1(name!(py, "load_call"), pickled)?;
     let (carried, args, kwargs): (
         Option<Bound<'py, PyAny>>,
         Bound<'py, PyTuple>,
