@@ -70,6 +70,20 @@ def test_connection_made_may_write_more_than_the_kernel_takes(loop, run):
     run(main())
 
 
+def test_a_programs_own_write_may_take_the_transports_place(loop, run):
+    async def main():
+        async with connected() as (client, _):
+            written = []
+            client.transport.write = written.append
+            client.transport.write(b"never sent")
+            del client.transport.write
+            client.transport.write(b"sent")
+            await until(lambda: client.data == b"sent")
+            assert written == [b"never sent"]
+
+    run(main())
+
+
 def test_many_small_writes_keep_their_order(loop, run):
     async def main():
         async with connected() as (client, _):

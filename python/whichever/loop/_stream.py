@@ -36,7 +36,7 @@ class StreamTransport(_core.StreamCore):
     It cannot inherit from it: both have a native layout of their own.
     """
 
-    __slots__ = ("__weakref__", "_extra", "_server", "_sock")
+    __slots__ = ("__dict__", "__weakref__", "_extra", "_server", "_sock")
 
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
