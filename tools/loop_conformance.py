@@ -10,12 +10,16 @@ this machine at all. Tests that another loop need not pass are named in ``loop_w
 uvloop's tests are in its source distribution, which pip fetches once into ``.cache``; they run where uvloop is
 installed (``make conformance-loop`` sees to that).
 
+A suite may be run for one interpreter after the other: the result file keeps the rows that a run does not make again,
+each with its commit.
+
 The exit code is 1 when a test is not ok on the first loop, passes on asyncio's, and is not among the white-box ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -31,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import pythons
 import test_all
 from benches._children import run_in_group
-from benches._result import write_result
+from benches._result import RESULTS, header, write_result
 from conformance import GOOD, Ended, NotTestedError, Run, Subject
 from loop_tests import CONTROL
 
@@ -107,6 +111,7 @@ class Held:
             "others, not passed": len(ran) - white - ok[False],
             "skipped": len(self.ended) - len(ran),
             "seconds": round(sum(test.seconds for test in self.ended)),
+            "commit": header(repeats=1)["commit"],
         }
 
 
@@ -237,6 +242,22 @@ def regressions(every: list[Held], first: str) -> list[dict[str, Any]]:
     ]
 
 
+def with_older(rows: list[dict[str, Any]], failed: list[dict[str, Any]], path: Path) -> dict[str, Any]:
+    """Put what earlier runs found of other interpreters, suites and loops beside what this one has found."""
+    new = {(row["CPython"], row["suite"], row["loop"]) for row in rows}
+    again = {(version, suite) for version, suite, _ in new}
+    record = json.loads(path.read_text()) if path.is_file() else {"results": {"rows": [], "failures": []}}
+    before = record["results"]
+    old = [
+        {"commit": record["commit"]} | row
+        for row in before["rows"]
+        if (row["CPython"], row["suite"], row["loop"]) not in new
+    ]
+    left = [row for row in before["failures"] if (row["CPython"], row["suite"]) not in again]
+    order = sorted([*old, *rows], key=lambda row: (row["suite"], row["CPython"], row["loop"] == "asyncio"))
+    return {"rows": order, "failures": left + failed}
+
+
 def asked(words: list[str] | None = None) -> argparse.Namespace:
     """Read the command line, or other words."""
     parser = argparse.ArgumentParser(
@@ -265,7 +286,7 @@ def main() -> int:
     failed = regressions(every, options.loop[0])
     rows = [held.row() for held in every]
     if rows and not options.no_file:
-        print(write_result(options.out, {"rows": rows, "failures": failed}))
+        print(write_result(options.out, with_older(rows, failed, RESULTS / f"{options.out}.json")))
     return int(bool(failed) or not rows)
 
 

@@ -400,3 +400,59 @@ def test_a_task_that_does_not_ask_starts_later_and_may_say_so(kind, loop):
         return await loop.create_task(nothing(), name="named", eager_start=None)
 
     assert loop.run_until_complete(main()) == 5
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="before 3.14 nobody waits")
+class TestHandlesOfOtherThreads:
+    @pytest.mark.parametrize("asks", ["cancel", "cancelled"])
+    def test_whoever_asks_while_the_callback_runs_waits_for_its_end(self, loop, asks):
+        began, goes_on, over = threading.Event(), threading.Event(), threading.Event()
+        order = []
+
+        def callback():
+            began.set()
+            assert goes_on.wait(20)
+            order.append("callback")
+            over.set()
+
+        def elsewhere():
+            handle = loop.call_soon_threadsafe(callback)
+            assert began.wait(20)
+            goes_on.set()
+            getattr(handle, asks)()
+            order.append(asks if over.is_set() else "too early")
+            loop.call_soon_threadsafe(loop.stop)
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        loop.run_forever()
+        thread.join()
+        assert order == ["callback", asks]
+
+    def test_a_callback_may_cancel_itself(self, loop):
+        handles = []
+
+        def callback():
+            handles[0].cancel()
+            loop.stop()
+
+        handles.append(loop.call_soon_threadsafe(callback))
+        loop.run_forever()
+        assert handles[0].cancelled()
+
+    def test_a_callback_that_raises_is_waited_for_no_longer(self, loop):
+        handle = loop.call_soon_threadsafe(divmod, 1, 0)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.told.clear()
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(handle.cancelled()))
+        thread.start()
+        thread.join(20)
+        assert answers == [False]
+
+    def test_they_pass_for_asyncios(self, loop):
+        handle = loop.call_soon_threadsafe(int)
+        assert isinstance(handle, asyncio.events._ThreadSafeHandle)
+        assert not isinstance(loop.call_soon(int), asyncio.events._ThreadSafeHandle)
+        handle.cancel()

@@ -1,5 +1,6 @@
 """The conformance run tells a good loop from a bad one; and ours passes it."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -64,6 +65,26 @@ def test_a_failure_counts_only_where_asyncio_passes_and_no_reason_is_listed(room
     assert every[0].row()["of"] == 4
     assert every[0].row()["white box, not passed"] == 1
     assert every[0].row()["others, not passed"] == 2
+
+
+def test_a_run_of_one_interpreter_keeps_what_was_found_of_the_others(room, tmp_path):
+    conformance = room("tools", "loop_conformance")
+
+    def row(version, loop, passed):
+        return {"loop": loop, "CPython": version, "suite": "cpython", "passed": passed}
+
+    def failure(version):
+        return {"CPython": version, "suite": "cpython", "test": "one"}
+
+    path = tmp_path / "result.json"
+    first = conformance.with_older([row("3.11", "whichever", 1)], [failure("3.11")], path)
+    assert first == {"rows": [row("3.11", "whichever", 1)], "failures": [failure("3.11")]}
+    older = {"rows": [row("3.11", "whichever", 1), row("3.13", "whichever", 2)]}
+    older["failures"] = [failure("3.11"), failure("3.13")]
+    path.write_text(json.dumps({"commit": "abc", "results": older}))
+    both = conformance.with_older([row("3.13", "whichever", 3)], [], path)
+    assert both["rows"] == [{"commit": "abc"} | row("3.11", "whichever", 1), row("3.13", "whichever", 3)]
+    assert both["failures"] == [failure("3.11")]
 
 
 @pytest.mark.timeout(900)

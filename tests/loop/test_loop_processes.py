@@ -1,6 +1,7 @@
 """Subprocesses and signals."""
 
 import asyncio
+import contextvars
 import os
 import signal
 import subprocess
@@ -32,6 +33,31 @@ class TestProcesses:
             assert await process.communicate() == (b"out\n", b"err\n")
             assert process.returncode == 7
 
+        run(main())
+
+    def test_the_end_of_a_child_is_told_in_the_context_it_was_started_in(self, kind, loop, run):
+        if kind == "asyncio":
+            pytest.skip("asyncio tells of it in whatever context it hears of it")
+        where = contextvars.ContextVar("where", default="outside")
+
+        class Waits(asyncio.SubprocessProtocol):
+            def process_exited(self):
+                places.append(where.get())
+
+            def connection_lost(self, _error):
+                places.append(where.get())
+                lost.set_result(None)
+
+        async def main():
+            where.set("inside")
+            transport, _ = await loop.subprocess_exec(Waits, "true")
+            where.set("later")
+            await lost
+            transport.close()
+            assert places == ["inside", "inside"]
+
+        places = []
+        lost = loop.create_future()
         run(main())
 
     def test_environment_and_folder_are_the_childs_own(self, run, tmp_path):

@@ -14,6 +14,7 @@ import pytest
 
 import whichever
 
+STILL = "The event loop is being kept waiting, for "
 HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
@@ -23,11 +24,29 @@ def kind():
     return "whichever"
 
 
+@pytest.fixture(autouse=True)
+def nothing_told_before(monkeypatch):
+    """Forget which places were warned of while they ran."""
+    monkeypatch.setattr("whichever.loop._slow._told_stuck", set())
+
+
 @pytest.fixture
-def warned(caplog):
-    """Return the warnings so far."""
+def said(caplog):
+    """Return what was logged so far."""
     caplog.set_level(logging.WARNING, logger="asyncio")
     return lambda: [record.getMessage() for record in caplog.records if record.name == "asyncio"]
+
+
+@pytest.fixture
+def warned(said):
+    """Return the warnings of callbacks that were over; on a busy machine each may be warned of before."""
+    return lambda: [message for message in said() if not message.startswith(STILL)]
+
+
+@pytest.fixture
+def warned_while(said):
+    """Return the warnings of callbacks that were running."""
+    return lambda: [message for message in said() if message.startswith(STILL)]
 
 
 def sleep_here(seconds=0.3):
@@ -213,6 +232,25 @@ def test_one_place_is_warned_of_once_and_counted_each_time(loop, warned):
     assert slow.times == 3
     assert 0.1 <= slow.longest_seconds <= slow.seconds / 2
     assert len(warned()) == 1
+
+
+def test_a_callback_that_does_not_end_is_warned_of_once_while_it_runs(loop, warned_while):
+    def never():
+        end = time.monotonic() + (0.5 if during else 20)
+        while (during or not warned_while()) and time.monotonic() < end:
+            time.sleep(0.001)
+        during.append(warned_while())
+
+    during = []
+    loop.slow_callback_duration = 0.03
+    for _ in range(2):
+        call_and_stop(loop, never)
+    (message,) = during[0]
+    assert during[1] == [message]
+    if HAS_GIL:
+        assert "never` is at test_" in message
+        assert "sleeps\n  File" in message
+        assert "in never\n" in message or "<locals>.never\n" in message
 
 
 def test_a_loop_that_keeps_nobody_waiting_warns_of_nothing(loop, warned):

@@ -54,6 +54,36 @@ def test_a_buffer_may_be_changed_as_soon_as_write_has_returned(kind, loop, run):
     run(main())
 
 
+def test_connection_made_may_write_more_than_the_kernel_takes(loop, run):
+    class Greeting(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            transport.write(bytes(5_000_000))
+            self.events.append("written")
+
+    async def main():
+        async with connected(protocol=Greeting) as (client, _):
+            await until(lambda: len(client.data) == 5_000_000)
+            assert client.events[:3] == ["made", "pause", "written"]
+            assert "resume" in client.events
+
+    run(main())
+
+
+def test_a_programs_own_write_may_take_the_transports_place(loop, run):
+    async def main():
+        async with connected() as (client, _):
+            written = []
+            client.transport.write = written.append
+            client.transport.write(b"never sent")
+            del client.transport.write
+            client.transport.write(b"sent")
+            await until(lambda: client.data == b"sent")
+            assert written == [b"never sent"]
+
+    run(main())
+
+
 def test_many_small_writes_keep_their_order(loop, run):
     async def main():
         async with connected() as (client, _):

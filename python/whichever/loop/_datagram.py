@@ -31,7 +31,7 @@ class DatagramTransport(_core.DatagramCore):
     It cannot inherit from it: both have a native layout of their own.
     """
 
-    __slots__ = ("__weakref__", "_address", "_extra", "_in_vain", "_sock")
+    __slots__ = ("__dict__", "__weakref__", "_address", "_extra", "_in_vain", "_sock")
 
     # What transports have in common.
     get_extra_info = StreamTransport.get_extra_info

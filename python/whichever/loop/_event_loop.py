@@ -7,6 +7,8 @@ or full of policy, is inherited from the standard library, so that it behaves as
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import socket
 import sys
 from asyncio import base_events, format_helpers
@@ -20,7 +22,7 @@ from whichever.loop._lent import LentSockets
 from whichever.loop._selector import WatchedDescriptors
 from whichever.loop._slow import SlowCallbacks, in_words
 from whichever.loop._stream import StreamTransport
-from whichever.loop._tls import TlsProtocol
+from whichever.loop._tls import TlsProtocol, start_tls
 
 if TYPE_CHECKING:
     import ssl
@@ -90,12 +92,33 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         **timeouts: float | None,
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
-        make: Any = TlsProtocol
-        tls = make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
-        transport = StreamTransport(self, rawsock, tls, extra=extra, server=server, context=context)
-        # It has a buffer, too, but bytes of their size are less work.
-        transport._set_protocol(tls, buffered=False)
+        tls = TlsProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
+        StreamTransport(self, rawsock, tls, extra=extra, server=server, context=context)
         return tls._app_transport  # type: ignore[no-any-return]
+
+    async def start_tls(  # noqa: PLR0913  # asyncio's signature
+        self,
+        transport: asyncio.BaseTransport,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> asyncio.Transport:
+        """Make an open connection a secure one; the protocol goes on with the transport that this gives."""
+        return await start_tls(
+            self, transport, protocol, sslcontext,
+            server_side=server_side, server_hostname=server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )  # fmt: skip
+
+    @property
+    def _child_watcher_callback(self) -> Callable[..., None]:
+        """What is called when a child has ended; asked for where it is started, whose context it keeps."""
+        base: Any = super()
+        return functools.partial(contextvars.copy_context().run, base._child_watcher_callback)
 
     def _make_datagram_transport(
         self,

@@ -7,6 +7,8 @@ are imported only when there is something to be said, for making them takes long
 from __future__ import annotations
 
 import sys
+import traceback
+from asyncio import base_events
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -118,17 +120,80 @@ def _reason(slow: SlowCallback, took: str) -> tuple[str, str]:
             return f"took {took}", "await it or run it in a pool"
 
 
+_told_stuck: set[str] = set()
+"""The places that were warned of while they ran."""
+
+
+def warn_of_stuck(
+    thread: int | None, seconds: float, doing: tuple[Any, BlockedKind | None, str | None]
+) -> None:
+    """Warn of a callback that still runs, with its stack, once for each place. Called by the watchdog's thread.
+
+    Args:
+        thread: The loop's; None if its stack cannot be read.
+        seconds: How long it has run so far.
+        doing: The state of the thread, the kind of wait, and the system call.
+    """
+    frames = [] if thread is None else _above_the_loop(thread)
+    seen = _look(frames)
+    where = seen[1].rpartition(":")[0] if seen else ""
+    if where in _told_stuck or len(_told_stuck) >= _MOST:
+        return
+    _told_stuck.add(where)
+    stack = "".join(_lines(frames))
+    base_events.logger.warning(  # type: ignore[attr-defined]
+        "The event loop is being kept waiting, for %.1f s so far: %s %s%s",
+        seconds,
+        f"`{seen[0]}` is at {seen[1]} and" if seen else "a callback",
+        _goes_on(doing),
+        f"\n{stack}".rstrip(),
+    )
+
+
+def _goes_on(doing: tuple[Any, BlockedKind | None, str | None]) -> str:
+    """Say what a thread has been doing."""
+    state, kind, call = doing
+    match state:
+        case "blocked" if kind == "sleep":
+            return "sleeps"
+        case "blocked":
+            return f"waits {f'in {call} ' if call else ''}{_WAITS_FOR[kind or 'unknown']}"
+        case "held":
+            return "holds the GIL"
+        case "waiting":
+            return "waits for the GIL"
+        case "released":
+            return "computes without the GIL"
+        case _:
+            return "is not over"
+
+
+def _lines(frames: list[FrameType]) -> list[str]:
+    """Format frames as a traceback does, the innermost last."""
+    stack = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in reversed(frames))
+    return stack.format()
+
+
 def sight(thread: int) -> tuple[str, str] | None:
     """Read the stack of a thread that runs a loop: the name of the callback, and the place that it is at.
 
     None if no callback runs.
     """
+    return _look(_above_the_loop(thread))
+
+
+def _above_the_loop(thread: int) -> list[FrameType]:
+    """List the frames of a thread down to those that run its loop, the innermost first."""
     frames = []
     frame = sys._current_frames().get(thread)
     while frame is not None and not _runs_loop(frame):
         frames.append(frame)
         frame = frame.f_back
-    # The innermost is the first.
+    return frames
+
+
+def _look(frames: list[FrameType]) -> tuple[str, str] | None:
+    """Name the callback, and the place that it is at."""
     called = [frame for frame in frames if _package(frame) not in _OF_THE_LOOP] or frames
     if not called:
         return None

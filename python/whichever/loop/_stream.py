@@ -36,7 +36,7 @@ class StreamTransport(_core.StreamCore):
     It cannot inherit from it: both have a native layout of their own.
     """
 
-    __slots__ = ("__weakref__", "_extra", "_server", "_sock")
+    __slots__ = ("__dict__", "__weakref__", "_extra", "_server", "_sock")
 
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
@@ -54,7 +54,7 @@ class StreamTransport(_core.StreamCore):
         self._sock: socket.socket | None = sock
         self._server = server
         self._extra = _extra(sock, extra or {})
-        if _is_buffered(protocol):
+        if is_buffered(protocol):
             self._set_protocol(protocol, buffered=True)
         self._feed_reader_of(protocol)
         if server is not None:
@@ -97,9 +97,14 @@ class StreamTransport(_core.StreamCore):
     def _protocol(self) -> asyncio.BaseProtocol | None:
         return self.get_protocol()
 
+    @property
+    def _closing(self) -> bool:
+        """What asyncio's transports call it; programs have read it there."""
+        return self.is_closing()
+
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Let another protocol have what arrives."""
-        self._set_protocol(protocol, buffered=_is_buffered(protocol))
+        self._set_protocol(protocol, buffered=is_buffered(protocol))
         self._feed_reader_of(protocol)
 
     def _feed_reader_of(self, protocol: asyncio.BaseProtocol) -> None:
@@ -212,8 +217,10 @@ class StreamTransport(_core.StreamCore):
             waiter.set_result(None)
 
 
-def _is_buffered(protocol: asyncio.BaseProtocol) -> bool:
+def is_buffered(protocol: asyncio.BaseProtocol) -> bool:
     """Whether a protocol gives its own buffers; its methods tell, where its class does not."""
+    if getattr(protocol, "takes_bytes", False):
+        return False
     if isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol):
         return isinstance(protocol, asyncio.BufferedProtocol)
     return hasattr(protocol, "get_buffer")

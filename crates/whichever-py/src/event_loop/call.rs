@@ -5,6 +5,7 @@
 
 use std::ffi::c_int;
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
@@ -74,11 +75,29 @@ pub(super) fn within<R>(
     context: &Py<PyAny>,
     work: impl FnOnce() -> PyResult<R>,
 ) -> PyResult<R> {
-    // SAFETY: the thread is attached; an object that is no context is refused with an exception.
-    if unsafe { raw::PyContext_Enter(context.as_ptr()) } < 0 {
-        return Err(PyErr::fetch(py));
-    }
+    enter(py, context)?;
     leave_after(py, context, work)
+}
+
+/// Do `work` in a context; if that is entered already, here.
+///
+/// # Errors
+/// What `work` raises.
+pub(super) fn within_or_here<R>(
+    py: Python<'_>,
+    context: &Py<PyAny>,
+    work: impl FnOnce() -> PyResult<R>,
+) -> PyResult<R> {
+    match enter(py, context) {
+        Ok(()) => leave_after(py, context, work),
+        Err(error) if error.is_instance_of::<PyRuntimeError>(py) => work(),
+        Err(error) => Err(error),
+    }
+}
+
+fn enter(py: Python<'_>, context: &Py<PyAny>) -> PyResult<()> {
+    // SAFETY: the thread is attached; an object that is no context is refused with an exception.
+    if unsafe { raw::PyContext_Enter(context.as_ptr()) } < 0 { Err(PyErr::fetch(py)) } else { Ok(()) }
 }
 
 /// Do `work` in the context that has just been entered, and leave it.

@@ -19,6 +19,7 @@ use super::pulse::Pulse;
 use super::snapshot::Snapshot;
 use super::socks::SockWait;
 use super::stream::StreamCore;
+use super::threadsafe;
 use crate::lasting::name;
 
 /// Something that is to be run now.
@@ -90,6 +91,8 @@ pub(crate) struct LoopCore {
     pub(super) datagrams: Brief<Option<Datagrams>>,
     /// Whether a callback runs, after which what it wrote is sent.
     pub(super) is_in_callback: AtomicBool,
+    /// Whether handles of `call_soon_threadsafe` are waited for.
+    pub(super) shares_handles: bool,
     /// The context that callbacks see which are scheduled now.
     pub(super) snapshot: Snapshot,
 }
@@ -178,6 +181,16 @@ impl LoopCore {
         }
     }
 
+    /// The same with a handle that its thread may cancel at any time.
+    pub(super) fn push_shared(&self, py: Python<'_>, ready: Ready) {
+        if let Ready::Handle(handle) = &ready
+            && self.shares_handles
+        {
+            handle.get().share(py);
+        }
+        self.push_from_anywhere(py, ready);
+    }
+
     /// What debugging looks at before a callback is taken: the thread, and the callback itself. Gives the traceback.
     pub(super) fn examine(
         slf: &Bound<'_, Self>,
@@ -203,9 +216,9 @@ fn closed() -> PyErr {
 #[pymethods]
 impl LoopCore {
     #[new]
-    #[pyo3(signature = (*_args, without_epoll = false, **_kwargs))]
+    #[pyo3(signature = (*args, without_epoll = false, **_kwargs))]
     fn new(
-        _args: &Bound<'_, PyTuple>,
+        args: &Bound<'_, PyTuple>,
         without_epoll: bool,
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
@@ -226,6 +239,7 @@ impl LoopCore {
             buffer: Brief::new(Vec::new()),
             datagrams: Brief::new(None),
             is_in_callback: AtomicBool::new(false),
+            shares_handles: threadsafe::is_known(args.py()),
             snapshot: Snapshot::new(),
         })
     }

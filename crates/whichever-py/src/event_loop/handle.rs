@@ -10,9 +10,10 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::brief::Brief;
 use super::call::{self, Args};
-use super::core::LoopCore;
+use super::core::{LoopCore, this_thread};
 use super::schedule::Wanted;
 use super::snapshot::Scope;
+use super::threadsafe;
 use crate::lasting::Lasting;
 
 /// What is to be called, and how.
@@ -86,6 +87,10 @@ struct State {
     is_cancelled: bool,
     /// Whether it is a timer that has not fallen due.
     is_ahead: bool,
+    /// Whether another thread may wait for its end.
+    is_shared: bool,
+    /// The thread that runs it now, if it is shared; 0 while none does.
+    runs_in: usize,
     notes: Option<Box<Notes>>,
 }
 
@@ -97,7 +102,44 @@ pub(crate) struct Handle {
 
 impl Handle {
     pub(super) fn of(call: Call, is_ahead: bool) -> Self {
-        Self { state: Brief::new(State { call: Some(call), is_cancelled: false, is_ahead, notes: None }) }
+        Self {
+            state: Brief::new(State {
+                call: Some(call),
+                is_cancelled: false,
+                is_ahead,
+                is_shared: false,
+                runs_in: 0,
+                notes: None,
+            }),
+        }
+    }
+
+    /// Have other threads that cancel it wait while it runs.
+    pub(super) fn share(&self, py: Python<'_>) {
+        self.state.with(py, |state| state.is_shared = true);
+    }
+
+    /// What is to be called, once or each time it is asked for, and whether others may wait for its end.
+    pub(super) fn begin(&self, py: Python<'_>, keeps: bool) -> Option<(Call, bool)> {
+        self.state.with(py, |state| {
+            let call =
+                if keeps { state.call.as_ref().map(|call| call.clone_ref(py)) } else { state.call.take() };
+            if state.is_shared && call.is_some() {
+                state.runs_in = this_thread();
+            }
+            call.map(|call| (call, state.is_shared))
+        })
+    }
+
+    /// Say that it runs no more.
+    pub(super) fn end(&self, py: Python<'_>) {
+        self.state.with(py, |state| state.runs_in = 0);
+        threadsafe::tell();
+    }
+
+    /// Whether a thread other than `own` runs it.
+    pub(super) fn runs_elsewhere(&self, py: Python<'_>, own: usize) -> bool {
+        self.state.with(py, |state| state.runs_in != 0 && state.runs_in != own)
     }
 
     /// What is to be called, now for good; None when it has been cancelled.
@@ -180,11 +222,13 @@ impl Handle {
 #[pymethods]
 impl Handle {
     fn cancel(slf: &Bound<'_, Self>) -> PyResult<()> {
+        threadsafe::wait_until_over(slf.py(), slf.get())?;
         Self::annul(slf).map(drop)
     }
 
-    fn cancelled(&self, py: Python<'_>) -> bool {
-        self.is_cancelled(py)
+    fn cancelled(&self, py: Python<'_>) -> PyResult<bool> {
+        threadsafe::wait_until_over(py, self)?;
+        Ok(self.is_cancelled(py))
     }
 
     fn get_context(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
@@ -223,10 +267,13 @@ impl Handle {
     #[getter(__class__)]
     fn class(slf: &Bound<'_, Self>) -> PyResult<Py<PyType>> {
         static PLAIN: Lasting<PyType> = Lasting::new();
+        static SHARED: Lasting<PyType> = Lasting::new();
         static TIMER: Lasting<PyType> = Lasting::new();
         let py = slf.py();
         let class = if slf.cast::<TimerHandle>().is_ok() {
             TIMER.import(py, "asyncio", "TimerHandle")?
+        } else if slf.get().state.with(py, |state| state.is_shared) {
+            SHARED.import(py, "asyncio.events", "_ThreadSafeHandle")?
         } else {
             PLAIN.import(py, "asyncio", "Handle")?
         };

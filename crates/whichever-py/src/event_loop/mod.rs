@@ -20,6 +20,7 @@ mod snapshot;
 mod socks;
 mod statistics;
 mod stream;
+mod threadsafe;
 mod turn;
 mod watchdog;
 mod watching;

@@ -49,9 +49,13 @@ impl Looks {
         }
     }
 
-    /// What it was seen doing most.
-    pub(super) fn most(&self) -> Option<Doing> {
-        self.0.iter().max_by_key(|(_, times)| *times).map(|(doing, _)| *doing)
+    /// What it was seen doing most: the state, the kind of wait, the system call.
+    pub(super) fn in_words(&self) -> (&'static str, Option<&'static str>, Option<&'static str>) {
+        let most = self.0.iter().max_by_key(|(_, times)| *times).map(|(doing, _)| *doing);
+        match most {
+            Some(Doing::Blocked { kind, call }) => ("blocked", Some(kind.name()), call),
+            other => (other.map_or("unknown", Doing::name), None, None),
+        }
     }
 }
 

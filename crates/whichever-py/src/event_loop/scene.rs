@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use super::brief::Brief;
-use super::call::within;
+use super::call::within_or_here;
 
 /// A transport's context, and whether one of its callbacks runs in it now.
 pub(super) struct Scene {
@@ -26,6 +26,9 @@ impl Scene {
 }
 
 /// Do `work` in the context of the transport whose state `cell` holds.
+///
+/// The loop runs some callbacks in that context by itself (`connection_made`), and a program may, too: what they cause
+/// stays there.
 pub(super) fn within_scene<T, R>(
     py: Python<'_>,
     cell: &Brief<T>,
@@ -33,7 +36,7 @@ pub(super) fn within_scene<T, R>(
     work: impl FnOnce() -> PyResult<R>,
 ) -> PyResult<R> {
     let Some(context) = cell.with(py, |state| scene(state).enter(py)) else { return work() };
-    let done = within(py, &context, work);
+    let done = within_or_here(py, &context, work);
     cell.with(py, |state| scene(state).is_entered = false);
     done
 }

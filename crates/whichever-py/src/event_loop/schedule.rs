@@ -147,7 +147,7 @@ unsafe extern "C" fn call_soon_threadsafe(
     unsafe {
         enter((slf, args, count, names), |slf, vector| {
             let (_, wanted) = vector.read("call_soon_threadsafe", None)?;
-            let push = LoopCore::push_from_anywhere;
+            let push = LoopCore::push_shared;
             LoopCore::soon(slf, &wanted, "call_soon_threadsafe", push).map(Py::into_any)
         })
     }

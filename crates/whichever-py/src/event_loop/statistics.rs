@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use whichever_probe::Doing;
 use whichever_sys::monotonic_ns;
 
 use super::core::LoopCore;
@@ -49,13 +48,7 @@ impl LoopCore {
         let py = slf.py();
         let Some(finding) = self.pulse.take_finding() else { return Ok(()) };
         let seconds = monotonic_ns().saturating_sub(finding.began_ns) as f64 * 1e-9;
-        let doing = finding.looks.most();
-        let (kind, call) = match doing {
-            Some(Doing::Blocked { kind, call }) => (Some(kind.name()), call),
-            _ => (None, None),
-        };
-        let state = (doing.map_or("unknown", Doing::name), kind, call);
-        let args = (callback, finding.sight, seconds, state);
+        let args = (callback, finding.sight, seconds, finding.looks.in_words());
         slf.call_method1(name!(py, "_callback_blocked"), args).map(drop)
     }
 }

@@ -349,6 +349,12 @@ impl StreamCore {
         drop(old);
     }
 
+    /// Call something of the protocol's for a layer in between, which is TLS.
+    #[pyo3(name = "_in_context")]
+    fn call_in_context(&self, call: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.in_context(call.py(), || call.call0().map(Bound::unbind))
+    }
+
     /// What all of the protocol's methods run in.
     #[getter]
     fn _context(&self, py: Python<'_>) -> Option<Py<PyAny>> {

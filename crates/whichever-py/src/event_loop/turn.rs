@@ -16,7 +16,7 @@ use whichever_sys::monotonic_ns;
 
 use super::core::{Gathered, LoopCore, Ready, Waiter, sweep, this_thread};
 use super::datagram::DatagramCore;
-use super::handle::Handle;
+use super::handle::{Call, Handle};
 use super::stream::StreamCore;
 use super::watchdog::Watched;
 use crate::lasting::name;
@@ -268,8 +268,22 @@ impl LoopCore {
         if keeps {
             handle.get().settle(py)?;
         }
-        let call = if keeps { handle.get().copy(py) } else { handle.get().take(py) };
-        let Some(call) = call else { return Ok(()) };
+        let Some((call, is_shared)) = handle.get().begin(py, keeps) else { return Ok(()) };
+        let done = self.call_handle(slf, handle, call, keeps);
+        if is_shared {
+            handle.get().end(py);
+        }
+        done
+    }
+
+    fn call_handle(
+        &self,
+        slf: &Bound<'_, Self>,
+        handle: &Bound<'_, Handle>,
+        call: Call,
+        keeps: bool,
+    ) -> PyResult<()> {
+        let py = slf.py();
         let callback = call.callback.clone_ref(py); // for its name, should it turn out to be slow
         let began = if self.is_debugging() { Some(monotonic_ns()) } else { None };
         if let Err((error, call)) = call.run(py) {

@@ -3,7 +3,8 @@
 //! It looks at each loop some times in the time that counts as slow. Only a loop that is awake and still in the step of the
 //! look before is looked at closely: what does its thread do, as far as memory and `/proc` tell, without the GIL? When the
 //! step has become slow, the thread takes the GIL once, for the names in the loop's stack. The loop says the rest itself
-//! when the callback is over, in its own thread.
+//! when the callback is over, in its own thread. Of a step that goes on and on the thread warns once while it runs: the
+//! loop may never come to it.
 //!
 //! It sleeps while no loop runs, and while all of them have slept for a while: then the first that wakes rings. A ring that
 //! is missed by a hair costs nothing but a warning that might have been, and the next wake rings again.
@@ -15,12 +16,12 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
 use whichever_probe::{Interpreter, Onlooker};
 use whichever_sys::{SignalsBlocked, monotonic_ns, thread_id};
 
 use super::pulse::{Looks, Pulse};
 use crate::gil::{Gil, has_gil, thread_state, visit};
-use crate::lasting::name;
 use crate::outside;
 use crate::pool::forks;
 
@@ -29,6 +30,8 @@ const LOOKS: u64 = 5;
 /// From one look to the next, at least and at most.
 const SHORTEST_TICK: Duration = Duration::from_millis(5);
 const LONGEST_TICK: Duration = Duration::from_millis(25);
+/// A step that takes so many times what counts as slow may never be over.
+const STUCK_TIMES: u64 = 10;
 /// After so many looks at nothing but sleeping loops it sleeps as well.
 const QUIET_LOOKS: u32 = 40;
 
@@ -190,12 +193,14 @@ struct Seen {
     between_ns: (u64, u64),
     looks: Looks,
     is_told: bool,
+    /// Whether it was warned of while it runs.
+    is_stuck: bool,
 }
 
 impl Seen {
     fn new() -> Self {
         let now = monotonic_ns();
-        Self { step: None, between_ns: (now, now), looks: Looks::default(), is_told: false }
+        Self { step: None, between_ns: (now, now), looks: Looks::default(), is_told: false, is_stuck: false }
     }
 
     /// Look at the loop. Says whether it was not simply asleep all the time.
@@ -206,7 +211,7 @@ impl Seen {
         if !stays {
             self.step = step;
             self.between_ns = (self.between_ns.1, now);
-            self.is_told = false;
+            (self.is_told, self.is_stuck) = (false, false);
             self.looks = Looks::default();
         }
         let Some(step) = step else {
@@ -228,9 +233,15 @@ impl Seen {
         if let Some(doing) = doing {
             self.looks.add(doing);
         }
+        let lasts = now.saturating_sub(began);
+        let slow = watch.pulse.slow_ns.load(Ordering::Relaxed);
         if self.is_told {
             watch.pulse.find_more(step, |finding| finding.looks = self.looks.clone());
-        } else if now.saturating_sub(began) >= watch.pulse.slow_ns.load(Ordering::Relaxed) {
+            if !self.is_stuck && lasts >= slow.saturating_mul(STUCK_TIMES) {
+                self.is_stuck = true;
+                self.warn(watch, shared, step, lasts);
+            }
+        } else if lasts >= slow {
             self.is_told = true;
             let other = watch.pulse.find(step, began, self.looks.clone());
             let _gone = visit(|py| {
@@ -243,16 +254,36 @@ impl Seen {
             });
         }
     }
+
+    /// Warn of a step that still runs.
+    fn warn(&self, watch: &Watch, shared: &Shared, step: u64, lasts_ns: u64) {
+        let doing = self.looks.in_words();
+        let _gone = visit(|py| {
+            if watch.pulse.awake_step() != Some(step) {
+                return;
+            }
+            let thread = shared.has_gil.then_some(watch.python_thread);
+            ask(py, "warn_of_stuck", (thread, lasts_ns as f64 * 1e-9, doing));
+        });
+    }
 }
 
 /// What the stack of a thread says.
 fn sight(py: Python<'_>, python_thread: u64) -> Option<Py<PyAny>> {
-    let seen = py.import("whichever.loop._slow").and_then(|module| {
-        let args = (python_thread,);
-        outside::call_method(module.as_any(), name!(py, "sight"), args)
-    });
-    match seen {
-        Ok(sight) => Some(sight.unbind()),
+    ask(py, "sight", (python_thread,))
+}
+
+/// Call a function of the Python half. What it raises has nobody to go to.
+fn ask<'py, A>(py: Python<'py>, function: &str, args: A) -> Option<Py<PyAny>>
+where
+    A: IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>>,
+    PyErr: From<A::Error>,
+{
+    let said = py
+        .import("whichever.loop._slow")
+        .and_then(|module| outside::call_method(module.as_any(), &PyString::new(py, function), args));
+    match said {
+        Ok(said) => Some(said.unbind()),
         Err(error) => {
             error.write_unraisable(py, None);
             None
