@@ -16,8 +16,8 @@ PRESS = """
         ran.append(number)
     task = adouble if "{kind}" == "AsyncPool" else double
     def press(frame, event, argument):
-        # At the first of our own Python code that runs now, as a signal may come. (No handler runs in a generator that is
-        # thrown away before it has begun, though profilers see it enter.)
+        # At the first of our own Python code that runs now, as a signal may come. No handler runs in a generator
+        # that is thrown away before it has begun, though profilers see it enter.
         if event == "call" and not pressed and not frame.f_code.co_flags & inspect.CO_GENERATOR:
             sys.setprofile(None)
             pressed.append(frame.f_code.co_name)
@@ -46,7 +46,9 @@ def test_ctrl_c_in_the_end_of_a_dropped_pool_is_heard_afterwards(start, kind):
     assert program.is_gone()
 
 
-@pytest.mark.but("SerialPool", "ThreadPool", "InterpreterPool", "ProcessPool")  # native, in this thread, or uncounted
+@pytest.mark.but(
+    "SerialPool", "ThreadPool", "InterpreterPool", "ProcessPool"
+)  # native, in this thread, or uncounted
 def test_ctrl_c_in_the_end_of_a_map_that_nobody_reads_is_heard_and_no_task_is_lost(start, kind):
     program = start(
         PRESS.format(kind=kind)

@@ -14,7 +14,7 @@ use pyo3::types::PyTuple;
 use crate::ctrl_c;
 use crate::outside;
 
-/// Private: see the module. Does its work once: when it is called, or else when it is dropped.
+/// Private: see the module. Does its work once: when it is told to, or else when it is dropped.
 ///
 /// The work must bear being broken off and begun again. It must not lead back to the holder, which would never be dropped.
 #[pyclass(frozen, module = "whichever._core")]
@@ -32,7 +32,7 @@ impl Finalizer {
     }
 
     /// Do it now, unless it was done.
-    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+    fn finish(&self, py: Python<'_>) -> PyResult<()> {
         let work = self.lock().take(); // a statement of its own: the lock is not held while Python runs
         work.map_or(Ok(()), |work| run(py, &work))
     }

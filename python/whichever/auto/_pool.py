@@ -178,7 +178,7 @@ class Pool(PoolFace, ThreadPoolExecutor):
                 course.hand_in_all()
         self._tasks.close(wait=wait, cancel_futures=cancel_futures)
         self._home.stable.close(wait=wait, cancel_futures=cancel_futures)
-        self._finalizer()
+        self._finalizer.finish()
 
     def _refuse_closed(self) -> None:
         if self._is_closed:
@@ -190,7 +190,7 @@ class Pool(PoolFace, ThreadPoolExecutor):
         for course in tuple(self._courses):
             course.abandon()
         self._home.stable.end_now()
-        self._finalizer()
+        self._finalizer.finish()
 
 
 class _Ending(Ending):

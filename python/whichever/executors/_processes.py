@@ -159,7 +159,7 @@ class _OwnPool(ProcessPool):
             else:
                 self.shutdown()
         finally:
-            self._dismissal()
+            self._dismissal.finish()
 
 
 def _outcomes(pairs: Iterable[tuple[Any, BaseException | None]]) -> Iterator[Outcome]:
