@@ -341,7 +341,8 @@ class SlowCallback:
         place: The innermost function of the program itself that was running, with file and line; empty where the
             stack could not be read, as on a free-threaded Python.
         state: What the thread was seen doing most: ``held`` (held the GIL), ``released`` (ran without it),
-            ``waiting`` (wanted the GIL, which others held), ``blocked`` (waited in a call), ``unknown``.
+            ``waiting`` (wanted the GIL, which others held), ``queued`` (could run, while all cores were taken),
+            ``blocked`` (waited in a call), ``unknown``.
         kind: What the call waited for, if it was blocked.
         call: The system call, if it was blocked in one that is known by name.
         times: How often that was seen.
@@ -351,7 +352,7 @@ class SlowCallback:
 
     callback: str
     place: str
-    state: Literal["held", "released", "waiting", "blocked", "unknown"]
+    state: Literal["held", "released", "waiting", "queued", "blocked", "unknown"]
     kind: BlockedKind | None
     call: str | None
     times: int

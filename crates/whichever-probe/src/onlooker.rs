@@ -19,6 +19,8 @@ pub enum Doing {
     Released,
     /// Wanted the GIL, which others held.
     Waiting,
+    /// Could run, while all cores were taken. One look does not tell: who looks again may find out.
+    Queued,
     /// Was off-CPU in a call.
     Blocked {
         /// What the call waited for.
@@ -36,6 +38,7 @@ impl Doing {
             Self::Held => "held",
             Self::Released => "released",
             Self::Waiting => "waiting",
+            Self::Queued => "queued",
             Self::Blocked { .. } => "blocked",
         }
     }

@@ -114,6 +114,8 @@ def _reason(slow: SlowCallback, took: str) -> tuple[str, str]:
             return f"held the GIL for {took}", "run it in a process pool"
         case "waiting":
             return f"waited {took} for the GIL", "run what other threads compute in a process pool"
+        case "queued":
+            return f"queued for a core most of {took}", "too much else runs on this machine"
         case "released":
             return f"computed without the GIL for {took}", "run it in a thread pool"
         case _:
@@ -162,6 +164,8 @@ def _goes_on(doing: tuple[Any, BlockedKind | None, str | None]) -> str:
             return "holds the GIL"
         case "waiting":
             return "waits for the GIL"
+        case "queued":
+            return "queues for a core, of which others have all"
         case "released":
             return "computes without the GIL"
         case _:

@@ -22,6 +22,7 @@ mod statistics;
 mod stream;
 mod threadsafe;
 mod turn;
+mod turn_on_core;
 mod watchdog;
 mod watching;
 

@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
-use whichever_probe::{Interpreter, Onlooker};
+use whichever_probe::{Doing, Interpreter, Onlooker};
 use whichever_sys::{SignalsBlocked, monotonic_ns, thread_id};
 
 use super::pulse::{Looks, Pulse};
+use super::turn_on_core::Counted;
 use crate::gil::{Gil, has_gil, thread_state, visit};
 use crate::outside;
 use crate::pool::forks;
@@ -195,12 +196,21 @@ struct Seen {
     is_told: bool,
     /// Whether it was warned of while it runs.
     is_stuck: bool,
+    /// What the kernel had counted at the last look at this step.
+    counted: Option<Counted>,
 }
 
 impl Seen {
     fn new() -> Self {
         let now = monotonic_ns();
-        Self { step: None, between_ns: (now, now), looks: Looks::default(), is_told: false, is_stuck: false }
+        Self {
+            step: None,
+            between_ns: (now, now),
+            looks: Looks::default(),
+            is_told: false,
+            is_stuck: false,
+            counted: None,
+        }
     }
 
     /// Look at the loop. Says whether it was not simply asleep all the time.
@@ -213,6 +223,7 @@ impl Seen {
             self.between_ns = (self.between_ns.1, now);
             (self.is_told, self.is_stuck) = (false, false);
             self.looks = Looks::default();
+            self.counted = None;
         }
         let Some(step) = step else {
             self.between_ns.1 = now;
@@ -231,6 +242,7 @@ impl Seen {
             return;
         }
         if let Some(doing) = doing {
+            let doing = self.in_fact(watch, now, doing);
             self.looks.add(doing);
         }
         let lasts = now.saturating_sub(began);
@@ -252,6 +264,20 @@ impl Seen {
                     watch.pulse.find_more(step, |finding| finding.sight = sight);
                 }
             });
+        }
+    }
+
+    /// What a thread did since the last look that is `doing` this: nothing, if it could have computed and had no core.
+    fn in_fact(&mut self, watch: &Watch, now: u64, doing: Doing) -> Doing {
+        let counted = Counted::now(watch.native_id, now);
+        let before = std::mem::replace(&mut self.counted, counted);
+        match (doing, counted, before) {
+            (Doing::Held | Doing::Released, Some(counted), Some(before))
+                if counted.has_queued_since(&before) =>
+            {
+                Doing::Queued
+            }
+            _ => doing,
         }
     }
 
