@@ -101,25 +101,32 @@ def in_words(slow: SlowCallback) -> str:
     return f"The event loop was kept waiting: `{function}` {where}{caller} {did}: {remedy}"
 
 
+_DID = {
+    "held": ("held the GIL for {}", "run it in a process pool"),
+    "waiting": ("waited {} for the GIL", "run what other threads compute in a process pool"),
+    "queued": ("queued for a core most of {}", "too much else runs on this machine"),
+    "released": ("computed without the GIL for {}", "run it in a thread pool"),
+    "unknown": ("took {}", "await it or run it in a pool"),
+}
+"""What a thread did, and what would be better."""
+_DOES = {
+    "held": "holds the GIL",
+    "waiting": "waits for the GIL",
+    "queued": "queues for a core, of which others have all",
+    "released": "computes without the GIL",
+    "unknown": "is not over",
+}
+
+
 def _reason(slow: SlowCallback, took: str) -> tuple[str, str]:
     """Say what it did, and what would be better."""
-    match slow.state:
-        case "blocked" if slow.kind == "sleep":
-            return f"slept for {took}", "await asyncio.sleep instead"
-        case "blocked":
-            call = f"in {slow.call} " if slow.call else ""
-            wait = _WAITS_FOR[slow.kind or "unknown"]
-            return f"waited {took} {call}{wait}", "await it or run it in a pool"
-        case "held":
-            return f"held the GIL for {took}", "run it in a process pool"
-        case "waiting":
-            return f"waited {took} for the GIL", "run what other threads compute in a process pool"
-        case "queued":
-            return f"queued for a core most of {took}", "too much else runs on this machine"
-        case "released":
-            return f"computed without the GIL for {took}", "run it in a thread pool"
-        case _:
-            return f"took {took}", "await it or run it in a pool"
+    if slow.state != "blocked":
+        did, remedy = _DID[slow.state]
+        return did.format(took), remedy
+    if slow.kind == "sleep":
+        return f"slept for {took}", "await asyncio.sleep instead"
+    call = f"in {slow.call} " if slow.call else ""
+    return f"waited {took} {call}{_WAITS_FOR[slow.kind or 'unknown']}", "await it or run it in a pool"
 
 
 _told_stuck: set[str] = set()
@@ -155,21 +162,11 @@ def warn_of_stuck(
 def _goes_on(doing: tuple[Any, BlockedKind | None, str | None]) -> str:
     """Say what a thread has been doing."""
     state, kind, call = doing
-    match state:
-        case "blocked" if kind == "sleep":
-            return "sleeps"
-        case "blocked":
-            return f"waits {f'in {call} ' if call else ''}{_WAITS_FOR[kind or 'unknown']}"
-        case "held":
-            return "holds the GIL"
-        case "waiting":
-            return "waits for the GIL"
-        case "queued":
-            return "queues for a core, of which others have all"
-        case "released":
-            return "computes without the GIL"
-        case _:
-            return "is not over"
+    if state != "blocked":
+        return _DOES[state]
+    if kind == "sleep":
+        return "sleeps"
+    return f"waits {f'in {call} ' if call else ''}{_WAITS_FOR[kind or 'unknown']}"
 
 
 def _lines(frames: list[FrameType]) -> list[str]:
