@@ -13,7 +13,6 @@ import os
 import socket
 import sys
 import sysconfig
-import tempfile
 import threading
 import time
 import weakref
@@ -28,7 +27,7 @@ from whichever.executors._boot import search_path, thread_limits
 from whichever.executors._cores_left import cores_left
 from whichever.executors._living import Living
 from whichever.executors._remote import cargo
-from whichever.executors._remote.configuring import send_configuration
+from whichever.executors._remote.configuring import file_in_memory, send_configuration
 from whichever.executors._remote.loading import loading
 from whichever.executors._remote.logs import dump_levels
 from whichever.executors._remote.pool_worker import run_worker
@@ -133,7 +132,7 @@ class Crew:
             return self._hire_forked(order, configuration)
 
     def _hire_forked(self, order: Order, configuration: dict[str, Any]) -> Hired:
-        report = _report_file()
+        report = _core.Descriptor(file_in_memory("whichever-crash"))
         fds = [*order.fds, report.fileno()]
         failure: OSError | None = None
         limits = thread_limits(order.inner_threads)
@@ -204,7 +203,7 @@ class Crew:
     def _hire_from(self, context: BaseContext, order: Order) -> Hired:
         ours, theirs = socket.socketpair()
         self._spare_lifelines.add(ours)
-        report = _report_file()
+        report = _core.Descriptor(file_in_memory("whichever-crash"))
         configuration = _configuration(order)
         try:
             with theirs:
@@ -304,15 +303,6 @@ def _umask() -> int | None:
     except OSError:
         pass
     return None
-
-
-def _report_file() -> _core.Descriptor:
-    """Return a file in memory, for what faulthandler writes when the worker crashes."""
-    try:
-        return _core.Descriptor(os.memfd_create("whichever-crash"))
-    except (AttributeError, OSError):
-        with tempfile.TemporaryFile(buffering=0) as file:
-            return _core.Descriptor(os.dup(file.fileno()))
 
 
 @functools.cache

@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from whichever import _core
 from whichever.executors._boot import search_path
+from whichever.executors._remote.configuring import file_in_memory
 from whichever.executors._remote.foreman import PACKET
 
 _SHORTEST_PAUSE_SECONDS = 0.0005
@@ -168,7 +168,7 @@ def _start(limits: dict[str, str]) -> tuple[subprocess.Popen[bytes], socket.sock
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         # A file, for a command line has a limit; and one that the template can write for a start-over.
-        with tempfile.TemporaryFile() as file:
+        with open(file_in_memory("whichever-template"), "wb") as file:  # noqa: PTH123 - it has no path
             file.write(json.dumps(_configuration(theirs.fileno())).encode())
             file.seek(0)
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and program

@@ -22,6 +22,19 @@ _MAX_FDS = 16
 _INLINE_BYTES = 32 * 1024  # fits into an empty socket's buffer at once: sending never waits for the worker
 
 
+def file_in_memory(name: str) -> int:
+    """Open an empty file that other processes may share; on a disk where there is no other.
+
+    Not one of `tempfile` if it can be helped: in a child forked while another thread asked for the first of these,
+    who asks there waits for ever.
+    """
+    try:
+        return os.memfd_create(name)
+    except (AttributeError, OSError):
+        with tempfile.TemporaryFile(buffering=0) as file:
+            return os.dup(file.fileno())
+
+
 def send_configuration(sock: socket.socket, configuration: dict[str, Any], fds: Sequence[int]) -> None:
     """Send it all without waiting for the worker, which need not have started yet.
 
@@ -33,7 +46,7 @@ def send_configuration(sock: socket.socket, configuration: dict[str, Any], fds: 
     if len(blob) <= _INLINE_BYTES:
         _send(sock, _HEAD.pack(len(blob), False) + blob, fds)  # noqa: FBT003 - a field of the header
         return
-    with tempfile.TemporaryFile() as file:
+    with open(file_in_memory("whichever-configuration"), "wb") as file:
         file.write(blob)
         file.flush()
         _send(sock, _HEAD.pack(len(blob), True), [*fds, file.fileno()])  # noqa: FBT003 - as above
