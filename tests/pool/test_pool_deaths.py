@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pool_tasks as tasks
 import pytest
-from watching import is_alive, until
+from watching import is_alive, until, written
 
 import whichever
 
@@ -117,7 +117,7 @@ def test_a_killed_template_costs_what_ran_and_the_pool_goes_on(make_pool, tmp_pa
     assert template != os.getpid()
     running = pool.submit(tasks.spin, str(tmp_path / "runs"))
     waiting = pool.submit(tasks.square, 7)
-    assert until((tmp_path / "runs").exists)
+    assert until(written(tmp_path / "runs"))
     os.kill(template, signal.SIGKILL)
     assert isinstance(running.exception(), whichever.WorkerDied)
     assert waiting.result() == 49

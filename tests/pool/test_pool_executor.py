@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pool_tasks as tasks
 import pytest
-from watching import is_alive, until
+from watching import is_alive, until, written
 
 import whichever
 
@@ -110,7 +110,7 @@ def test_cancel_futures_drops_what_waits_and_lets_end_what_runs(make_pool, tmp_p
     gate, path = tmp_path / "gate", tmp_path / "runs"
     running = pool.submit(tasks.wait_for, str(path), str(gate))
     waiting = [pool.submit(tasks.square, item) for item in range(50)]
-    assert until(path.exists)
+    assert until(written(path))
     pool.shutdown(wait=False, cancel_futures=True)
     gate.touch()
     assert isinstance(running.result(), int)
@@ -244,7 +244,7 @@ def test_a_worker_killed_while_it_prepares_is_replaced(make_pool, tmp_path):
 
     pool = make_pool(1, initializer=hang_once)
     future = pool.submit(tasks.same, "ran")
-    assert until(path.exists)
+    assert until(written(path))
     assert until(lambda: path.read_text().endswith("\n"))
     os.kill(int(path.read_text()), 9)
     assert future.result() == "ran"
@@ -300,7 +300,7 @@ def test_kill_workers_ends_everything_now(make_pool, tmp_path):
     pool = make_pool(1)
     future = pool.submit(tasks.spin, str(tmp_path / "runs"))
     waiting = pool.submit(tasks.same, 1)
-    assert until((tmp_path / "runs").exists)
+    assert until(written(tmp_path / "runs"))
     pids = pool.worker_pids()
     pool.kill_workers()
     assert not any(map(is_alive, pids))

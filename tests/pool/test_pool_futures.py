@@ -11,7 +11,7 @@ from concurrent import futures
 
 import pool_tasks as tasks
 import pytest
-from watching import until
+from watching import until, written
 
 import whichever
 
@@ -301,7 +301,7 @@ def test_cancelling_an_awaited_task_stops_it(make_pool, tmp_path):
 
     async def main():
         awaited = asyncio.create_task(_await(asyncio.wrap_future(pool.submit(tasks.spin, str(path)))))
-        assert await asyncio.to_thread(until, path.exists)
+        assert await asyncio.to_thread(until, written(path))
         awaited.cancel()
         with pytest.raises(asyncio.CancelledError):
             await awaited

@@ -5,7 +5,7 @@ from concurrent import futures
 
 import pool_tasks as tasks
 import pytest
-from watching import until
+from watching import until, written
 
 import whichever
 
@@ -33,7 +33,7 @@ def test_a_running_task_can_be_cancelled(make_pool, tmp_path, task):
     future = pool.submit(task, str(tmp_path / "runs"))
     after = pool.submit(tasks.same, "after")
     assert until(future.running)
-    assert until((tmp_path / "runs").exists)
+    assert until(written(tmp_path / "runs"))
     assert future.cancel()
     assert future.cancelled()
     with pytest.raises(futures.CancelledError):
@@ -52,7 +52,7 @@ def test_a_willing_task_is_stopped_without_a_new_worker_and_cleans_up(make_pool,
     pool = make_pool(1)
     pid = pool.submit(tasks.pid_of).result()
     future = pool.submit(tidy, str(tmp_path / "runs"))
-    assert until((tmp_path / "runs").exists)
+    assert until(written(tmp_path / "runs"))
     future.cancel()
     assert pool.submit(tasks.pid_of).result() == pid
     assert (tmp_path / "runs.clean").exists()
@@ -89,7 +89,7 @@ def test_a_timed_out_task_is_not_retried(make_pool, tmp_path):
 def test_a_cancelled_task_is_not_retried(make_pool, tmp_path):
     pool = make_pool(1, retries=3)
     future = pool.submit(tasks.refuse_and_spin, str(tmp_path / "runs"))
-    assert until((tmp_path / "runs").exists)
+    assert until(written(tmp_path / "runs"))
     future.cancel()
     assert pool.submit(tasks.same, 1).result() == 1
     assert len((tmp_path / "runs").read_text().splitlines()) == 1
@@ -102,7 +102,7 @@ def test_cancelling_what_waits_behind_a_running_task_never_runs_it(make_pool, tm
     gate = tmp_path / "gate"
     running = pool.submit(tasks.wait_for, str(tmp_path / "runs"), str(gate))
     waiting = [pool.submit(tasks.mark, str(tmp_path / f"ran{number}")) for number in range(20)]
-    assert until((tmp_path / "runs").exists)
+    assert until(written(tmp_path / "runs"))
     assert all(future.cancel() for future in waiting[::2])
     gate.touch()
     assert isinstance(running.result(), int)

@@ -17,6 +17,11 @@ def until(condition, seconds=SECONDS):
     return True
 
 
+def written(path):
+    """Return a condition: something was written to a file, which is there a moment before."""
+    return lambda: path.exists() and path.stat().st_size > 0
+
+
 def state_of(pid):
     """Return the letter of a process's state, as ps shows it; None when there is no such process."""
     try:
