@@ -365,3 +365,27 @@ def test_a_secure_protocol_runs_in_the_context_of_its_connection(loop, run, laye
             )
 
     run(main())
+
+
+def test_a_connection_that_was_closed_twice_can_still_be_aborted_from_above(loop, run):
+    class Nesting(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            self.inner = loop.create_task(loop.start_tls(transport, self, server_context(), server_side=True))
+
+    async def main():
+        async with Served(server_context(), Nesting) as served:
+            client = await connect(served.port)
+            outer = await loop.start_tls(
+                client.transport, client, client_context(), server_hostname="localhost"
+            )
+            await until(lambda: served.made and served.made[0].inner.done())
+            served.made[0].transport.pause_reading()
+            outer.write(MUCH)
+            # As a layer does that has ended, and then does what the program asks of it.
+            client.transport.close()
+            client.transport.close()
+            outer.abort()
+            assert await client.lost is None
+
+    run(main())

@@ -20,13 +20,31 @@ States = sslproto.SSLProtocolState
 AGAIN = (ssl.SSLWantReadError, ssl.SSLSyscallError)
 # Its attributes are in no stub.
 _Protocol: Any = sslproto.SSLProtocol
+_Transport: Any = sslproto._SSLProtocolTransport
+
+
+class EndingTransport(_Transport):  # type: ignore[misc]
+    """asyncio's transport, which can still be aborted when it has been closed twice."""
+
+    def close(self) -> None:
+        """Say goodbye and end the connection. Another call changes nothing."""
+        if not self._closed:
+            super().close()
 
 
 class EndingProtocol(_Protocol):  # type: ignore[misc]
     """asyncio's protocol with another end."""
 
     _app_reading_paused: bool
+    _app_transport: Any
+    _app_transport_created: bool
     _shutdown_timeout_handle: Any
+
+    def _get_app_transport(self) -> Any:
+        if self._app_transport is None and not self._app_transport_created:
+            self._app_transport = EndingTransport(self._loop, self)
+            self._app_transport_created = True
+        return super()._get_app_transport()
 
     def eof_received(self) -> bool | None:
         """Hear that the peer sends no more. True keeps the transport open."""
