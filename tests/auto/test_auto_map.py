@@ -141,11 +141,16 @@ def test_context_variables_reach_tasks_wherever_they_run(pool):
     assert results == [("set by the caller", item) for item in range(60)]
 
 
-def test_an_unread_map_over_a_collection_runs(make_pool, tmp_path):
+@pytest.mark.parametrize("dropped", [id, iter], ids=["the map", "its iterator"])
+def test_an_unread_map_over_a_collection_runs(make_pool, tmp_path, dropped):
     for seconds in (0.0, 0.003):
         path = tmp_path / f"ran {seconds}"
         with make_pool() as pool:
-            pool.map(lambda item, path=path, s=seconds: (time.sleep(s), tasks.record(path, item)), range(200))
+            dropped(
+                pool.map(
+                    lambda item, path=path, s=seconds: (time.sleep(s), tasks.record(path, item)), range(200)
+                )
+            )
         assert sorted(map(int, path.read_text().split())) == list(range(200))
 
 
@@ -157,8 +162,9 @@ def test_a_map_that_is_held_but_unread_runs_before_the_block_is_left(make_pool, 
     assert list(results) == list(range(200))
 
 
-def test_an_unread_map_over_a_generator_warns(pool):
-    results = pool.map(tasks.tiny, iter(range(5000)))
+@pytest.mark.parametrize("held", [lambda results: results, iter], ids=["the map", "its iterator"])
+def test_an_unread_map_over_a_generator_warns(pool, held):
+    results = held(pool.map(tasks.tiny, iter(range(5000))))
     with pytest.warns(RuntimeWarning, match="dropped before its results were read"):  # noqa: PT031
         del results
         gc.collect()

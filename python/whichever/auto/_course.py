@@ -438,8 +438,9 @@ class Course(Generic[T]):
 
     # Reading.
 
-    def read(self) -> Generator[T, None, None]:
-        """Give the results."""
+    def read(self, unread: _core.Finalizer) -> Generator[T, None, None]:
+        """Give the results, and leave `unread` undone as soon as somebody asks for the first."""
+        unread.detach()
         self._is_read = True
         try:
             while (leg := self._next_leg()) is not None:

@@ -20,8 +20,8 @@ class Results(Generic[T]):
 
     def __init__(self, course: Course[T]) -> None:
         self._course = course
-        self._results = course.read()
         self._unread = _core.Finalizer(leave_unread, course)
+        self._results = course.read(self._unread)
 
     @property
     def engine(self) -> str:
@@ -29,11 +29,9 @@ class Results(Generic[T]):
         return self._course.engine
 
     def __iter__(self) -> Iterator[T]:
-        self._unread.detach()
         return self._results
 
     def __next__(self) -> T:
-        self._unread.detach()
         return next(self._results)
 
     def close(self) -> None:
