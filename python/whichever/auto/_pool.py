@@ -205,6 +205,8 @@ class _Ending(Ending):
                 course.cancel()
             else:
                 course.hand_in_all()
+        if interrupted:
+            self._home.stable.end_now()
         self._home.close(_SCOUT_SECONDS)
 
 

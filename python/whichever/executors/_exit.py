@@ -44,16 +44,19 @@ _open: dict[int, Ending] = {}
 def _end_all() -> None:
     """End the pools that are open when the interpreter does; Ctrl-C was a wish to end now."""
     _core.refuse_tasks()  # of threads, which are joined next
-    endings = tuple(_open.values())
-    for ending in endings:
-        ending.foresee_exit()
     interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-    for ending in endings:
-        try:
-            ending.end_at_exit(interrupted=interrupted)
-        except KeyboardInterrupt:
-            interrupted = True
-            ending.end_at_exit(interrupted=True)
+    ended: list[Ending] = []
+    # Again for those that threads which go on have just opened.
+    while endings := [ending for ending in tuple(_open.values()) if ending not in ended]:
+        for ending in endings:
+            ending.foresee_exit()
+        for ending in endings:
+            try:
+                ending.end_at_exit(interrupted=interrupted)
+            except KeyboardInterrupt:
+                interrupted = True
+                ending.end_at_exit(interrupted=True)
+        ended += endings
     _open.clear()
 
 
