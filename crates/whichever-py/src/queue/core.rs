@@ -51,6 +51,24 @@ impl QueueCore {
         if self.forks == forks() { Ok(Side::Near(&self.near)) } else { Err(foreign()) }
     }
 
+    /// The queue of this process, if the items are there and nothing more has to be asked.
+    #[inline]
+    fn near(&self) -> Option<&Near> {
+        (self.far.get().is_none() && self.forks == forks()).then_some(&self.near)
+    }
+
+    /// Put an item, if that is done with one step. May be called where PyO3 does not know that the thread is attached.
+    #[inline]
+    pub(super) fn put_now(&self, item: &Bound<'_, PyAny>) -> bool {
+        self.near().is_some_and(|near| near.put_now(item))
+    }
+
+    /// Take an item out, if that is done with one step. May be called where PyO3 does not know that the thread is attached.
+    #[inline]
+    pub(super) fn get_now<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.near()?.get_now(py)
+    }
+
     /// Wait until the items have arrived where they are going.
     #[cold]
     fn settle(&self, py: Python<'_>) -> PyResult<()> {

@@ -7,6 +7,7 @@ mod heap;
 mod near;
 mod patience;
 mod record;
+mod shortcut;
 mod watcher;
 
 use pyo3::{PyErr, Python};
@@ -14,6 +15,7 @@ use pyo3::{PyErr, Python};
 use crate::lasting::exception;
 
 pub(crate) use core::QueueCore;
+pub(crate) use shortcut::add_methods;
 
 exception!("whichever.errors", QueueClosed);
 exception!("whichever.errors", QueueEmpty);

@@ -35,6 +35,35 @@ impl Near {
         self.heap.is_none() && self.queue.order() == Order::Fifo
     }
 
+    /// Put an item, if there is a place and nothing to compare. PyO3 need not know that the thread is attached.
+    #[inline]
+    pub(super) fn put_now(&self, item: &Bound<'_, PyAny>) -> bool {
+        if self.heap.is_some() {
+            return false;
+        }
+        match self.queue.try_put(item.clone().unbind()) {
+            Ok(wakes) => {
+                ring_known(wakes);
+                true
+            }
+            Err(PutError::Full(back) | PutError::Closed(back) | PutError::Moved(back)) => {
+                drop(back.into_bound(item.py()));
+                false
+            }
+        }
+    }
+
+    /// Take the next item, if there is one and nothing to compare. PyO3 need not know that the thread is attached.
+    #[inline]
+    pub(super) fn get_now<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        if self.heap.is_some() {
+            return None;
+        }
+        let (item, wakes) = self.queue.try_get().ok()?;
+        ring_known(wakes);
+        Some(item.into_bound(py))
+    }
+
     /// Put an item; `item` keeps it when the queue has moved.
     ///
     /// # Errors
@@ -311,6 +340,14 @@ impl Near {
 fn ring(py: Python<'_>, wakes: Wakes<Py<PyAny>>) {
     if !wakes.is_none() {
         ring_now(py, wakes);
+    }
+}
+
+/// The same where PyO3 may not know that the thread is attached.
+#[inline]
+fn ring_known(wakes: Wakes<Py<PyAny>>) {
+    if !wakes.is_none() {
+        Python::attach(|py| ring_now(py, wakes));
     }
 }
 
