@@ -1,6 +1,7 @@
 //! The queue's seam: one Python class over the queue inside this process and, once it has crossed, the depot in shared
 //! memory.
 
+mod awaitable;
 mod core;
 mod far;
 mod heap;
@@ -8,6 +9,7 @@ mod near;
 mod patience;
 mod record;
 mod shortcut;
+mod stop;
 mod watcher;
 
 use pyo3::{PyErr, Python};

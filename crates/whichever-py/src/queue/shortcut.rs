@@ -13,7 +13,9 @@ use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use super::awaitable::{Errand, awaitable};
 use super::core::QueueCore;
+use super::stop;
 use crate::lasting::Lasting;
 
 type Object<'a, 'py> = Borrowed<'a, 'py, PyAny>;
@@ -61,6 +63,8 @@ shortcut!(Put, c"put", 1, |queue, args| put(queue, &args[0]));
 shortcut!(PutNowait, c"put_nowait", 1, |queue, args| put(queue, &args[0]));
 shortcut!(Get, c"get", 0, |queue, _args| queue.get().get_now(queue.py()));
 shortcut!(GetNowait, c"get_nowait", 0, |queue, _args| queue.get().get_now(queue.py()));
+shortcut!(Aget, c"aget", 0, |queue, _args| awaitable(queue, Errand::Get, None).ok());
+shortcut!(Aput, c"aput", 1, |queue, args| awaitable(queue, Errand::Put, Some(&args[0])).ok());
 shortcut!(Take, c"_take", 1, |queue, _args| queue.get().get_now(queue.py()));
 
 #[inline]
@@ -71,10 +75,13 @@ fn put<'py>(queue: &Bound<'py, QueueCore>, item: &Object<'_, 'py>) -> Option<Bou
 
 /// Put them in the place of the general methods.
 pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
+    stop::prepare(py)?;
     replace::<Put>(py)?;
     replace::<PutNowait>(py)?;
     replace::<Get>(py)?;
     replace::<GetNowait>(py)?;
+    replace::<Aget>(py)?;
+    replace::<Aput>(py)?;
     replace::<Take>(py)
 }
 
