@@ -17,7 +17,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi::{self, PyObject};
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyNone, PyString, PyTuple};
 
 use super::core::QueueCore;
 use super::stop;
@@ -86,6 +86,60 @@ enum Step {
     Waits(Py<PyAny>),
 }
 
+/// Objects that are over, to be used again: most live only for the length of an `await`. Only touched with the GIL; without
+/// one none is kept.
+mod spare {
+    use std::ptr::null_mut;
+    use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+    use pyo3::ffi::{self, PyObject};
+    use pyo3::prelude::*;
+
+    use super::{Awaitable, FRESH};
+
+    /// The most that are kept.
+    const MOST: usize = 16;
+    /// The first; each has the next one in the place of its queue.
+    static FIRST: AtomicPtr<PyObject> = AtomicPtr::new(null_mut());
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+    /// Make one that is kept as good as new.
+    #[inline]
+    pub(super) fn take<'py>(class: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+        let first = FIRST.load(Ordering::Relaxed);
+        if first.is_null() {
+            return None;
+        }
+        // SAFETY: what is kept is the memory of one of ours, and nobody else has it.
+        let own = unsafe { &*first.cast::<Awaitable>() };
+        FIRST.store(own.queue.load(Ordering::Relaxed), Ordering::Relaxed);
+        COUNT.store(COUNT.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+        own.state.store(FRESH, Ordering::Relaxed);
+        own.has_raised.store(0, Ordering::Relaxed);
+        // SAFETY: memory of an object of this class, with a collector's words before it.
+        unsafe { ffi::PyObject_Init(first, class.as_ptr().cast()) };
+        // SAFETY: it is not tracked: it was taken off when it ended.
+        unsafe { ffi::PyObject_GC_Track(first.cast()) };
+        // SAFETY: the reference that was made with it.
+        Some(unsafe { Bound::from_owned_ptr(class.py(), first) })
+    }
+
+    /// Keep the memory of one that has ended, its places empty; false when there are enough.
+    #[inline]
+    pub(super) fn keep(ended: *mut PyObject) -> bool {
+        let count = COUNT.load(Ordering::Relaxed);
+        if cfg!(Py_GIL_DISABLED) || count == MOST {
+            return false;
+        }
+        // SAFETY: it is one of ours, and nobody else has it.
+        let own = unsafe { &*ended.cast::<Awaitable>() };
+        own.queue.store(FIRST.load(Ordering::Relaxed), Ordering::Relaxed);
+        FIRST.store(ended, Ordering::Relaxed);
+        COUNT.store(count + 1, Ordering::Relaxed);
+        true
+    }
+}
+
 static CLASS: Lasting<PyAny> = Lasting::new();
 
 /// Make one. PyO3 need not know that the thread is attached.
@@ -97,10 +151,7 @@ pub(super) fn awaitable<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = queue.py();
     let class = CLASS.get_or_make(py, || make_class(py))?;
-    // SAFETY: a class, which is made with the allocator that fits.
-    let made = unsafe { ffi::PyType_GenericAlloc(class.as_ptr().cast(), 0) };
-    // SAFETY: a new reference, or null with an exception set.
-    let made = unsafe { Bound::from_owned_ptr_or_err(py, made) }?;
+    let made = spare::take(class).map_or_else(|| allocate(class), Ok)?;
     let own = made.as_ptr().cast::<Awaitable>();
     // SAFETY: an object of the class has these places, all of them zero, and nobody else has it yet.
     unsafe {
@@ -109,6 +160,13 @@ pub(super) fn awaitable<'py>(
         (*own).item.store(item.map_or(null_mut(), |item| item.clone().into_ptr()), Ordering::Relaxed);
     }
     Ok(made)
+}
+
+fn allocate<'py>(class: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: a class, which is made with the allocator that fits.
+    let made = unsafe { ffi::PyType_GenericAlloc(class.as_ptr().cast(), 0) };
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(class.py(), made) }
 }
 
 impl Awaitable {
@@ -215,7 +273,13 @@ fn reused(state: u8) -> PyErr {
 
 /// Take what lies in a place.
 fn taken<'py>(py: Python<'py>, place: &AtomicPtr<PyObject>) -> Option<Bound<'py, PyAny>> {
-    let object = place.swap(null_mut(), Ordering::Relaxed);
+    let object = if cfg!(Py_GIL_DISABLED) {
+        place.swap(null_mut(), Ordering::Relaxed)
+    } else {
+        let object = place.load(Ordering::Relaxed); // the GIL keeps others away
+        place.store(null_mut(), Ordering::Relaxed);
+        object
+    };
     // SAFETY: null, or the reference that the place had.
     unsafe { Bound::from_owned_ptr_or_opt(py, object) }
 }
@@ -251,7 +315,7 @@ unsafe extern "C" fn itself(slf: *mut PyObject) -> *mut PyObject {
 /// `tp_iternext`: an answer is a `StopIteration`, or for None nothing at all.
 unsafe extern "C" fn next(slf: *mut PyObject) -> *mut PyObject {
     let work = |py: Python<'_>, own: &Awaitable| {
-        Ok(match own.step(py, &py.None().into_bound(py))? {
+        Ok(match own.step(py, &PyNone::get(py))? {
             Step::Waits(object) => object.into_ptr(),
             Step::Answered(answer) => {
                 let answer = answer.into_bound(py);
@@ -396,8 +460,10 @@ unsafe extern "C" fn dealloc(slf: *mut PyObject) {
     unsafe { clear(slf) };
     // SAFETY: every object has a class.
     let class = unsafe { ffi::Py_TYPE(slf) };
-    // SAFETY: it was made with `PyType_GenericAlloc`, and nothing refers to it.
-    unsafe { ffi::PyObject_GC_Del(slf.cast()) };
+    if !spare::keep(slf) {
+        // SAFETY: it was made with `PyType_GenericAlloc`, and nothing refers to it.
+        unsafe { ffi::PyObject_GC_Del(slf.cast()) };
+    }
     // SAFETY: each object has a reference to its class.
     unsafe { ffi::Py_DECREF(class.cast()) };
 }
