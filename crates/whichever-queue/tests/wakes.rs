@@ -1,6 +1,5 @@
 //! Whom a queue tells, and whom it leaves asleep.
 #![cfg(not(loom))]
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it, as the test does")]
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};

@@ -182,9 +182,7 @@ unsafe fn call_general(
     let missing = || Err(pyo3::exceptions::PyRuntimeError::new_err("the queue's methods are not there"));
     match general.get_or_make(py, missing) {
         // SAFETY: the objects and the names are alive, and as many as we say.
-        Ok(general) => unsafe {
-            PyObject_Vectorcall(general.as_ptr(), objects.as_ptr(), count + 1, names)
-        },
+        Ok(general) => unsafe { PyObject_Vectorcall(general.as_ptr(), objects.as_ptr(), count + 1, names) },
         Err(error) => {
             error.restore(py);
             std::ptr::null_mut()

@@ -28,7 +28,7 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     let at = size.saturating_sub(size_of::<*mut PyObject>());
     if at > size_of::<PyObject>() {
         // SAFETY: the word lies inside the exception, which is so large.
-        let last = unsafe { stop.as_ptr().byte_add(at).cast::<*mut PyObject>().read() };
+        let last = unsafe { stop.as_ptr().wrapping_byte_add(at).cast::<*mut PyObject>().read() };
         if last == probe.as_ptr() {
             VALUE_AT.store(at, Ordering::Relaxed);
         }
@@ -89,7 +89,7 @@ fn replace_value<'py>(
     let value = value.map_or(null_mut(), Bound::into_ptr);
     // SAFETY: 1. the word is the value of the exception, a reference of its own or null (`prepare` has looked).
     //         2. nobody else has the exception.
-    let before = unsafe { stop.as_ptr().byte_add(at).cast::<*mut PyObject>().replace(value) };
+    let before = unsafe { stop.as_ptr().wrapping_byte_add(at).cast::<*mut PyObject>().replace(value) };
     // SAFETY: the exception's reference, which it has no more.
     unsafe { Bound::from_owned_ptr_or_opt(stop.py(), before) }
 }
