@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import collections.abc
 import gc
+import subprocess
 import sys
+import textwrap
 import weakref
 
 import pytest
@@ -65,6 +67,27 @@ def test_a_forgotten_await_is_warned_of(method, args):
     with pytest.warns(RuntimeWarning, match=rf"coroutine 'Queue\.{method}' was never awaited"):
         getattr(queue, method)(*args)
     assert queue.empty()
+
+
+@pytest.mark.parametrize("late", ["queue.put(1)", "queue.aget()", "next(queue.aput(1), None)"])
+def test_a_queue_may_be_used_while_the_interpreter_ends(late):
+    lines = f"""
+        import warnings
+        from whichever import Queue
+        warnings.simplefilter("ignore")
+        class Late:
+            def __init__(self):
+                self.use = lambda queue: {late}
+                self.queue = Queue()
+            def __del__(self):
+                self.use(self.queue)
+                print("used")
+        late = Late()
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(lines)], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert ended.stdout == "used\n", ended.stderr
 
 
 def test_it_is_awaited_once():

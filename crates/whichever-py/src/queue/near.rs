@@ -43,7 +43,7 @@ impl Near {
         }
         match self.queue.try_put(item.clone().unbind()) {
             Ok(wakes) => {
-                ring_known(wakes);
+                ring(item.py(), wakes);
                 true
             }
             Err(PutError::Full(back) | PutError::Closed(back) | PutError::Moved(back)) => {
@@ -60,7 +60,7 @@ impl Near {
             return None;
         }
         let (item, wakes) = self.queue.try_get().ok()?;
-        ring_known(wakes);
+        ring(py, wakes);
         Some(item.into_bound(py))
     }
 
@@ -343,19 +343,12 @@ fn ring(py: Python<'_>, wakes: Wakes<Py<PyAny>>) {
     }
 }
 
-/// The same where PyO3 may not know that the thread is attached.
-#[inline]
-fn ring_known(wakes: Wakes<Py<PyAny>>) {
-    if !wakes.is_none() {
-        Python::attach(|py| ring_now(py, wakes));
-    }
-}
-
 #[cold]
 fn ring_now(py: Python<'_>, wakes: Wakes<Py<PyAny>>) {
-    for bell in wakes.fire() {
-        if let Err(error) = in_spite_of_ctrl_c(py, || bell.call0(py)) {
-            ctrl_c::report(py, error, Some(bell.bind(py)));
+    // Bound: PyO3 may not know that the thread is attached, and would let go of a `Py` later.
+    for bell in wakes.fire().map(|bell| bell.into_bound(py)) {
+        if let Err(error) = in_spite_of_ctrl_c(py, || bell.call0()) {
+            ctrl_c::report(py, error, Some(&bell));
         }
     }
 }

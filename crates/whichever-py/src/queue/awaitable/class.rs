@@ -6,13 +6,14 @@ use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
 
 use pyo3::Borrowed;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning};
 use pyo3::ffi::{self, PyObject};
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::types::{PyNone, PyString, PyTuple};
 
-use super::{Awaitable, Errand, FRESH, HEAD, OVER, Step, spare, taken};
+use super::{Awaitable, BEGUN, Errand, FRESH, HEAD, OVER, Step, spare, taken};
+use crate::finalizer::Aside;
 use crate::lasting::name;
 use crate::queue::stop;
 
@@ -101,16 +102,14 @@ unsafe extern "C" fn send_method(slf: *mut PyObject, sent: *mut PyObject) -> *mu
 
 /// `throw(type[, value[, traceback]])`.
 unsafe extern "C" fn throw(slf: *mut PyObject, args: *mut PyObject) -> *mut PyObject {
-    let work = |_: Python<'_>, own: &Awaitable| {
-        if own.pass(FRESH, super::BEGUN) {
-            own.begin()?;
+    let work = |py: Python<'_>, own: &Awaitable| {
+        if own.pass(FRESH, BEGUN) {
+            own.begin(py)?;
         }
-        Python::attach(|py| {
-            // SAFETY: `METH_VARARGS`: an object that the caller holds.
-            let args = unsafe { Borrowed::from_ptr(py, args) }.cast::<PyTuple>()?;
-            let thrown = own.inner(py)?.call_method1(name!(py, "throw"), args.to_owned())?;
-            Ok(thrown.into_ptr())
-        })
+        // SAFETY: `METH_VARARGS`: an object that the caller holds.
+        let args = unsafe { Borrowed::from_ptr(py, args) }.cast::<PyTuple>()?;
+        let thrown = own.inner(py)?.call_method1(name!(py, "throw"), args.to_owned())?;
+        Ok(thrown.into_ptr())
     };
     // SAFETY: a method of the class refuses any other object.
     unsafe { enter(slf, work) }.unwrap_or(null_mut())
@@ -118,15 +117,13 @@ unsafe extern "C" fn throw(slf: *mut PyObject, args: *mut PyObject) -> *mut PyOb
 
 /// `close()`.
 unsafe extern "C" fn close(slf: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
-    let work = |_: Python<'_>, own: &Awaitable| {
-        Python::attach(|py| {
-            if !own.pass(FRESH, OVER)
-                && let Ok(inner) = own.inner(py)
-            {
-                inner.call_method0(name!(py, "close"))?;
-            }
-            Ok(py.None().into_ptr())
-        })
+    let work = |py: Python<'_>, own: &Awaitable| {
+        if !own.pass(FRESH, OVER)
+            && let Ok(inner) = own.inner(py)
+        {
+            inner.call_method0(name!(py, "close"))?;
+        }
+        Ok(py.None().into_ptr())
     };
     // SAFETY: a method of the class refuses any other object.
     unsafe { enter(slf, work) }.unwrap_or(null_mut())
@@ -209,16 +206,10 @@ fn warn(py: Python<'_>, errand: Errand) {
         Errand::Next => c"coroutine 'Queue.__anext__' was never awaited",
         Errand::Put => c"coroutine 'Queue.aput' was never awaited",
     };
-    Python::attach(|_| {
-        let raised = PyErr::take(py);
-        if let Err(error) = PyErr::warn(py, &py.get_type::<pyo3::exceptions::PyRuntimeWarning>(), message, 1)
-        {
-            error.write_unraisable(py, None);
-        }
-        if let Some(raised) = raised {
-            raised.restore(py);
-        }
-    });
+    let _raised = Aside::new(py);
+    if let Err(error) = PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), message, 1) {
+        error.write_unraisable(py, None);
+    }
 }
 
 const fn method(

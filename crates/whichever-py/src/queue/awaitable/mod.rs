@@ -5,7 +5,8 @@
 //! before the first step, so that an object that is never awaited has taken nothing; it warns as a coroutine does.
 //!
 //! The class is made by hand: PyO3 knows no way to answer an `await` without an exception (`am_send`), and its wrappers would
-//! take longer than the queue. PyO3 does not know that it is being called here; what may drop a `Py` attaches first.
+//! take longer than the queue. PyO3 does not know that it is being called here: a `Py` that is dropped would be let go of later,
+//! so each is bound first.
 
 mod class;
 mod spare;
@@ -140,7 +141,7 @@ impl Awaitable {
                 self.state.store(OVER, Ordering::Release);
                 Ok(Step::Answered(answer.unbind()))
             }
-            None => self.begin().and_then(|()| self.resume(py, sent)),
+            None => self.begin(py).and_then(|()| self.resume(py, sent)),
         }
     }
 
@@ -163,21 +164,19 @@ impl Awaitable {
 
     /// Have the coroutine made that can wait.
     #[cold]
-    fn begin(&self) -> PyResult<()> {
-        Python::attach(|py| {
-            let inner = taken(py, &self.queue).map_or_else(
-                || Err(reused(OVER)),
-                |queue| match (self.errand(), taken(py, &self.item)) {
-                    (Errand::Get, _) => queue.call_method0(name!(py, "_aget")),
-                    (Errand::Next, _) => queue.call_method0(name!(py, "_anext")),
-                    (Errand::Put, item) => queue.call_method1(name!(py, "_aput"), (item,)),
-                },
-            );
-            let state = if inner.is_ok() { INNER } else { OVER };
-            let inner = inner.map(|inner| self.inner.store(inner.into_ptr(), Ordering::Relaxed));
-            self.state.store(state, Ordering::Release); // pairs with the load in `step`
-            inner
-        })
+    fn begin(&self, py: Python<'_>) -> PyResult<()> {
+        let inner = taken(py, &self.queue).map_or_else(
+            || Err(reused(OVER)),
+            |queue| match (self.errand(), taken(py, &self.item)) {
+                (Errand::Get, _) => queue.call_method0(name!(py, "_aget")),
+                (Errand::Next, _) => queue.call_method0(name!(py, "_anext")),
+                (Errand::Put, item) => queue.call_method1(name!(py, "_aput"), (item,)),
+            },
+        );
+        let state = if inner.is_ok() { INNER } else { OVER };
+        let inner = inner.map(|inner| self.inner.store(inner.into_ptr(), Ordering::Relaxed));
+        self.state.store(state, Ordering::Release); // pairs with the load in `step`
+        inner
     }
 
     fn resume(&self, py: Python<'_>, sent: &Bound<'_, PyAny>) -> PyResult<Step> {
