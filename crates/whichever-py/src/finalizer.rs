@@ -90,14 +90,14 @@ fn is_finalizing(py: Python<'_>) -> bool {
     asked.unwrap_or(true)
 }
 
-/// The exception that was on its way when the holder was dropped: kept aside, and set again in the end.
-struct Aside<'py> {
+/// The exception that was on its way when something was dropped: kept aside, and set again in the end.
+pub(crate) struct Aside<'py> {
     _py: Python<'py>,
     parts: [*mut ffi::PyObject; 3],
 }
 
 impl<'py> Aside<'py> {
-    fn new(py: Python<'py>) -> Self {
+    pub(crate) fn new(py: Python<'py>) -> Self {
         let [mut kind, mut value, mut trace] = [null_mut(); 3];
         // SAFETY: the thread is attached, as `py` proves; the places are our own, and what is in them is ours afterwards.
         unsafe { ffi::PyErr_Fetch(&raw mut kind, &raw mut value, &raw mut trace) };

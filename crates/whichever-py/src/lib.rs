@@ -50,6 +50,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::event_loop::add_methods(module.py())?;
+        super::queue::add_methods(module.py())?;
         let forget = pyo3::types::PyDict::new(module.py());
         forget.set_item("after_in_child", module.getattr("after_fork_in_child")?)?;
         module.py().import("os")?.getattr("register_at_fork")?.call((), Some(&forget))?;

@@ -84,10 +84,8 @@ impl<B> Line<B> {
     /// What they wait for is there: tell one thread, unless one is on its way, and every bell.
     #[inline]
     pub(crate) fn wake(&mut self) -> Wakes<B> {
-        if self.sleepers.is_empty() && self.bells.is_empty() {
-            return Wakes::none();
-        }
-        self.wake_first()
+        let may_tell = self.under_way == 0 && !self.sleepers.is_empty();
+        if may_tell || !self.bells.is_empty() { self.wake_first() } else { Wakes::none() }
     }
 
     #[cold]

@@ -39,28 +39,28 @@ class _AnyQueue(_core.QueueCore, Generic[T]):
         def put_nowait(self, item: T) -> None: ...
         def get_nowait(self) -> T: ...
         def __next__(self) -> T: ...
+        async def aput(self, item: T) -> None: ...
+        async def aget(self) -> T: ...
+        async def __anext__(self) -> T: ...
 
-    async def aput(self, item: T) -> None:
-        """Put an item; the task waits for a place if there is none.
-
-        Raises:
-            QueueClosed: The queue takes nothing more.
-        """
+    async def _aput(self, item: T) -> None:
+        """Do what `aput` does, where it could not be done at the first look."""
         if not self._offer(item):
             await self._tasks().put(item)
 
-    async def aget(self) -> T:
-        """Take the next item out; the task waits for one if there is none.
-
-        A task that is cancelled while it waits has taken nothing.
-
-        Raises:
-            QueueClosed: The queue is closed and empty.
-        """
+    async def _aget(self) -> T:
+        """Do what `aget` does, where it could not be done at the first look."""
         item: T = self._take(NOTHING)
         if item is NOTHING:
             item = await self._tasks().get()
         return item
+
+    async def _anext(self) -> T:
+        """Do what `async for` asks for, where it could not be done at the first look."""
+        try:
+            return await self._aget()
+        except QueueClosed:
+            raise StopAsyncIteration from None
 
     async def ajoin(self) -> None:
         """Wait, as a task, until every item that was put is dealt with (``task_done``)."""
@@ -83,18 +83,6 @@ class _AnyQueue(_core.QueueCore, Generic[T]):
     def statistics(self) -> QueueStatistics:
         """Say what the queue holds, and what was done with it, here and in other processes."""
         return QueueStatistics(maxsize=self.maxsize, **self._counts())
-
-    def __aiter__(self) -> Self:
-        """Return the queue itself: any number of tasks may iterate over it, and each item goes to one of them."""
-        return self
-
-    async def __anext__(self) -> T:
-        """Take the next item out; end when the queue is closed and empty."""
-        try:
-            item: T = self._take(NOTHING)
-            return await self._tasks().get() if item is NOTHING else item
-        except QueueClosed:
-            raise StopAsyncIteration from None
 
     def __enter__(self) -> Self:
         """Return the queue, which is closed at the end of the block."""

@@ -13,6 +13,7 @@ use whichever_queue::{Order, Phase, Want, Watch};
 use whichever_ring::{Address, DepotWant};
 use whichever_sys::thread_id;
 
+use super::awaitable::{Errand, awaitable};
 use super::far::Far;
 use super::heap::Heap;
 use super::near::Near;
@@ -49,6 +50,24 @@ impl QueueCore {
             return Ok(Side::Far(far));
         }
         if self.forks == forks() { Ok(Side::Near(&self.near)) } else { Err(foreign()) }
+    }
+
+    /// The queue of this process, if the items are there and nothing more has to be asked.
+    #[inline]
+    fn near(&self) -> Option<&Near> {
+        (self.far.get().is_none() && self.forks == forks()).then_some(&self.near)
+    }
+
+    /// Put an item, if that is done with one step. May be called where PyO3 does not know that the thread is attached.
+    #[inline]
+    pub(super) fn put_now(&self, item: &Bound<'_, PyAny>) -> bool {
+        self.near().is_some_and(|near| near.put_now(item))
+    }
+
+    /// Take an item out, if that is done with one step. May be called where PyO3 does not know that the thread is attached.
+    #[inline]
+    pub(super) fn get_now<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        self.near()?.get_now(py)
     }
 
     /// Wait until the items have arrived where they are going.
@@ -235,6 +254,34 @@ impl QueueCore {
     /// Take an item out if there is one now.
     fn get_nowait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.get_with(py, Patience::None)
+    }
+
+    /// Put an item; the task waits for a place if there is none.
+    ///
+    /// Raises:
+    ///     QueueClosed: The queue takes nothing more.
+    fn aput<'py>(slf: &Bound<'py, Self>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        awaitable(slf, Errand::Put, Some(item))
+    }
+
+    /// Take the next item out; the task waits for one if there is none.
+    ///
+    /// A task that is cancelled while it waits has taken nothing.
+    ///
+    /// Raises:
+    ///     QueueClosed: The queue is closed and empty.
+    fn aget<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        awaitable(slf, Errand::Get, None)
+    }
+
+    /// Return the queue itself: any number of tasks may iterate over it, and each item goes to one of them.
+    fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    /// Take the next item out; end when the queue is closed and empty.
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        awaitable(slf, Errand::Next, None)
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

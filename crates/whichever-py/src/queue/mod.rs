@@ -1,12 +1,15 @@
 //! The queue's seam: one Python class over the queue inside this process and, once it has crossed, the depot in shared
 //! memory.
 
+mod awaitable;
 mod core;
 mod far;
 mod heap;
 mod near;
 mod patience;
 mod record;
+mod shortcut;
+mod stop;
 mod watcher;
 
 use pyo3::{PyErr, Python};
@@ -14,6 +17,7 @@ use pyo3::{PyErr, Python};
 use crate::lasting::exception;
 
 pub(crate) use core::QueueCore;
+pub(crate) use shortcut::add_methods;
 
 exception!("whichever.errors", QueueClosed);
 exception!("whichever.errors", QueueEmpty);

@@ -35,6 +35,35 @@ impl Near {
         self.heap.is_none() && self.queue.order() == Order::Fifo
     }
 
+    /// Put an item, if there is a place and nothing to compare. PyO3 need not know that the thread is attached.
+    #[inline]
+    pub(super) fn put_now(&self, item: &Bound<'_, PyAny>) -> bool {
+        if self.heap.is_some() {
+            return false;
+        }
+        match self.queue.try_put(item.clone().unbind()) {
+            Ok(wakes) => {
+                ring(item.py(), wakes);
+                true
+            }
+            Err(PutError::Full(back) | PutError::Closed(back) | PutError::Moved(back)) => {
+                drop(back.into_bound(item.py()));
+                false
+            }
+        }
+    }
+
+    /// Take the next item, if there is one and nothing to compare. PyO3 need not know that the thread is attached.
+    #[inline]
+    pub(super) fn get_now<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        if self.heap.is_some() {
+            return None;
+        }
+        let (item, wakes) = self.queue.try_get().ok()?;
+        ring(py, wakes);
+        Some(item.into_bound(py))
+    }
+
     /// Put an item; `item` keeps it when the queue has moved.
     ///
     /// # Errors
@@ -316,9 +345,10 @@ fn ring(py: Python<'_>, wakes: Wakes<Py<PyAny>>) {
 
 #[cold]
 fn ring_now(py: Python<'_>, wakes: Wakes<Py<PyAny>>) {
-    for bell in wakes.fire() {
-        if let Err(error) = in_spite_of_ctrl_c(py, || bell.call0(py)) {
-            ctrl_c::report(py, error, Some(bell.bind(py)));
+    // Bound: PyO3 may not know that the thread is attached, and would let go of a `Py` later.
+    for bell in wakes.fire().map(|bell| bell.into_bound(py)) {
+        if let Err(error) = in_spite_of_ctrl_c(py, || bell.call0()) {
+            ctrl_c::report(py, error, Some(&bell));
         }
     }
 }
