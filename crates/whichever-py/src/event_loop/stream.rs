@@ -11,9 +11,10 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use whichever_reactor::Side;
 
+use super::bare_socket::BareSocket;
 use super::brief::Brief;
 use super::call::copy_context;
-use super::core::{LoopCore, Waiter};
+use super::core::{LoopCore, Ready, Waiter};
 use super::errors::os_error;
 use super::flow::{is_bytes_like, not_bytes};
 use super::reader::Feed;
@@ -52,6 +53,8 @@ pub(super) struct State {
     /// Whether `connection_made` has been called, so that reading may begin.
     pub(super) has_begun: bool,
     pub(super) is_closing: bool,
+    /// Whether it has let go of its descriptor.
+    is_over: bool,
     /// Whether the program has paused reading.
     pub(super) is_paused: bool,
     /// Whether the protocol has been asked to pause writing.
@@ -67,6 +70,9 @@ pub(super) struct State {
     /// Who waits for the queue to be empty, with writing forbidden: sendfile.
     pub(super) empty_waiter: Option<Py<PyAny>>,
 }
+
+// A server may hold a hundred thousand of them: what few need is put in a box.
+const _: () = assert!(size_of::<State>() <= 120);
 
 /// The native half of `StreamTransport`.
 #[pyclass(frozen, subclass, module = "whichever._core")]
@@ -90,6 +96,7 @@ impl State {
             room: Room::default(),
             has_begun: false,
             is_closing: false,
+            is_over: false,
             is_paused: false,
             is_full: false,
             is_ended: false,
@@ -118,6 +125,17 @@ impl StreamCore {
 
     fn context(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.with(py, |state| state.scene.context.as_ref().map(|own| own.clone_ref(py)))
+    }
+
+    /// Begin to read, now that `connection_made` has been called.
+    pub(super) fn begin(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let core = slf.get();
+        let reads = core.with(slf.py(), |state| {
+            state.has_begun = true;
+            state.is_reading()
+        });
+        let watched = if reads { core.watch(slf, Side::Read) } else { Ok(()) };
+        watched.or_else(|error| Self::fatal(slf, error, "Fatal error: the socket cannot be read."))
     }
 
     pub(super) fn watch(&self, slf: &Bound<'_, Self>, side: Side) -> PyResult<()> {
@@ -163,7 +181,10 @@ impl StreamCore {
             Some(given) if !given.is_none() => given.unbind(),
             _ => copy_context(py)?,
         };
-        let fd = sock.call_method0(name!(py, "fileno"))?.extract()?;
+        let fd = match sock.cast_exact::<BareSocket>() {
+            Ok(bare) => bare.get().descriptor(py),
+            Err(_) => sock.call_method0(name!(py, "fileno"))?.extract()?,
+        };
         owner.get().agenda.with(py, |agenda| {
             // Whatever was watched under this number before, it was another file.
             agenda.watches.distrust(fd);
@@ -266,14 +287,15 @@ impl StreamCore {
         LoopCore::call_in(slf.get().owner.bind(py), (call, error), slf.get().context(py))
     }
 
-    /// Begin to read, once `connection_made` has been called.
-    fn _begin(slf: &Bound<'_, Self>) -> PyResult<()> {
+    /// Call `connection_made` in the next turn, and begin to read when it has been called.
+    fn _begin_soon(slf: &Bound<'_, Self>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
         let core = slf.get();
-        let reads = core.with(slf.py(), |state| {
-            state.has_begun = true;
-            state.is_reading()
-        });
-        if reads { core.watch(slf, Side::Read) } else { Ok(()) }
+        let owner = core.owner.bind(py);
+        let made = protocol.getattr(name!(py, "connection_made"))?;
+        LoopCore::call_in(owner, (made, slf.as_any()), core.context(py))?;
+        owner.get().push(py, Ready::Begin(slf.clone().unbind()));
+        Ok(())
     }
 
     fn pause_reading(&self, py: Python<'_>) {
@@ -391,9 +413,17 @@ impl StreamCore {
             agenda.poller.clone().map(|poller| agenda.watches.forget(&poller, self.fd))
         });
         drop(old);
-        let old =
-            self.with(py, |state| (state.protocol.take(), state.feed.take(), state.scene.context.take()));
+        let old = self.with(py, |state| {
+            state.is_over = true;
+            (state.protocol.take(), state.feed.take(), state.scene.context.take())
+        });
         drop(old);
+    }
+
+    /// Whether its socket has been closed, or is about to be.
+    #[getter]
+    fn _is_over(&self, py: Python<'_>) -> bool {
+        self.with(py, |state| state.is_over)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
