@@ -64,6 +64,10 @@ class DatagramTransport(_core.DatagramCore):
     def __class__(self) -> type[asyncio.DatagramTransport]:  # type: ignore[override]
         return _Looks
 
+    @property
+    def _is_over(self) -> bool:
+        return self._sock is None
+
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         sock = getattr(self, "_sock", None)
         if sock is not None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _TASKS_MAY_BE_EAGER = sys.version_info >= (3, 12)
+_SOCKET = socket.socket
+_CONNECTING = frozenset({"getaddrinfo", "sock_connect", "_make_socket_transport"})
 _DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 """Whose addresses are known natively; the others' datagrams go as in asyncio."""
 
@@ -113,6 +115,15 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         except BaseException:  # noqa: BLE001  # asyncio tells of it only while debugging, as is done elsewhere
             bare.close()
 
+    def _connects_as_made(self) -> bool:
+        """Whether nobody has put something of his own where asyncio makes connections: a subclass, a guard, a test."""
+        return (
+            type(self) is EventLoop
+            and base_events.socket is socket  # type: ignore[attr-defined]
+            and socket.socket is _SOCKET
+            and _CONNECTING.isdisjoint(vars(self))
+        )
+
     async def create_connection(
         self,
         protocol_factory: Callable[[], Any],
@@ -121,7 +132,8 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         **options: Any,
     ) -> tuple[asyncio.Transport, Any]:
         """Connect to a TCP server, as asyncio does; in fewer steps to one of this machine."""
-        bare = None if options or self._debug else self._connect_here(host, port)
+        is_plain = not options and not self._debug and self._connects_as_made()
+        bare = self._connect_here(host, port) if is_plain else None
         if bare is None:
             return await super().create_connection(protocol_factory, host, port, **options)
         protocol = protocol_factory()

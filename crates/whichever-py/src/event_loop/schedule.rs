@@ -37,7 +37,7 @@ impl LoopCore {
         let core = slf.get();
         core.check_open()?;
         let traceback = Self::examine(slf, &wanted.callback, method)?;
-        let handle = Py::new(py, Handle::of(Call::once(core, wanted)?, false))?;
+        let handle = Handle::make(py, Call::once(core, wanted)?)?;
         if let Some(traceback) = traceback {
             handle.get().note_traceback(py, traceback);
         }
