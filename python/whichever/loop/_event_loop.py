@@ -119,7 +119,7 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
         """Whether nobody has put something of his own where asyncio makes connections: a subclass, a guard, a test."""
         return (
             type(self) is EventLoop
-            and base_events.socket is socket  # type: ignore[attr-defined]
+            and vars(base_events)["socket"] is socket
             and socket.socket is _SOCKET
             and _CONNECTING.isdisjoint(vars(self))
         )

@@ -15,16 +15,11 @@ use super::bare_socket::BareSocket;
 use super::brief::Brief;
 use super::call::copy_context;
 use super::core::{LoopCore, Ready, Waiter};
-use super::errors::os_error;
-use super::flow::{is_bytes_like, not_bytes};
+use super::flow::{Level, is_bytes_like, not_bytes};
 use super::reader::Feed;
 use super::receive::Room;
 use super::scene::{Scene, within_scene};
 use crate::lasting::name;
-
-/// asyncio's limits before a protocol is asked to pause.
-pub(super) const HIGH: usize = 64 * 1024;
-pub(super) const LOW: usize = 16 * 1024;
 
 /// Bytes that wait to be sent.
 pub(super) struct Chunk {
@@ -45,9 +40,8 @@ pub(super) struct State {
     /// What the protocol's methods run in.
     pub(super) scene: Scene,
     pub(super) queue: VecDeque<Chunk>,
-    pub(super) queued_bytes: usize,
-    pub(super) high: usize,
-    pub(super) low: usize,
+    /// How many bytes wait there.
+    pub(super) level: Level,
     /// How much the next read makes room for.
     pub(super) room: Room,
     /// Whether `connection_made` has been called, so that reading may begin.
@@ -90,9 +84,7 @@ impl State {
             feed: None,
             scene: Scene::new(context),
             queue: VecDeque::new(),
-            queued_bytes: 0,
-            high: HIGH,
-            low: LOW,
+            level: Level::new(),
             room: Room::default(),
             has_begun: false,
             is_closing: false,
@@ -139,22 +131,12 @@ impl StreamCore {
     }
 
     pub(super) fn watch(&self, slf: &Bound<'_, Self>, side: Side) -> PyResult<()> {
-        let py = slf.py();
-        let waiter = Waiter::Stream(slf.clone().unbind());
-        let before = self.owner.get().agenda.with(py, |agenda| match agenda.poller.clone() {
-            Some(poller) => agenda.watches.watch(&poller, self.fd, side, waiter),
-            None => Ok(None),
-        });
-        before.map(drop).map_err(|error| os_error(py, &error))
+        self.owner.get().watch_for(slf.py(), self.fd, side, Waiter::Stream(slf.clone().unbind()))
     }
 
     /// Wait no more, and let the kernel know at once.
     pub(super) fn unwatch(&self, py: Python<'_>, side: Side) {
-        let waiter = self.owner.get().agenda.with(py, |agenda| {
-            let poller = agenda.poller.clone()?;
-            agenda.watches.unwatch(&poller, self.fd, side)
-        });
-        drop(waiter);
+        drop(self.owner.get().unwatch_for(py, self.fd, side));
     }
 
     /// Wait no more for a while.
@@ -329,7 +311,7 @@ impl StreamCore {
         if core.with(py, |state| !state.queue.is_empty() && !state.is_stuck && state.lost == 0) {
             Self::flush(slf)?;
         }
-        Ok(core.with(py, |state| state.queued_bytes))
+        Ok(core.with(py, |state| state.level.bytes))
     }
 
     #[getter]
@@ -338,11 +320,11 @@ impl StreamCore {
     }
 
     fn get_write_buffer_limits(&self, py: Python<'_>) -> (usize, usize) {
-        self.with(py, |state| (state.low, state.high))
+        self.with(py, |state| (state.level.low, state.level.high))
     }
 
     fn _set_limits(slf: &Bound<'_, Self>, low: usize, high: usize) -> PyResult<()> {
-        slf.get().with(slf.py(), |state| (state.low, state.high) = (low, high));
+        slf.get().with(slf.py(), |state| (state.level.low, state.level.high) = (low, high));
         Self::get_write_buffer_size(slf)?;
         Self::after_progress(slf)
     }
