@@ -15,7 +15,7 @@ import argparse
 import contextlib
 import json
 import os
-import signal
+import select
 import socket
 import statistics
 import subprocess
@@ -151,10 +151,8 @@ def start(load: Path, name: str, mode: str, folder: str) -> Server:
         preexec_fn=partial(alone, SERVER_CORE),  # noqa: PLW1509 - no threads here
     )  # fmt: skip
     assert process.stdout
-    signal.alarm(START_S)
-    ready = process.stdout.readline()
-    signal.alarm(0)
-    if ready.strip() != "ready":
+    is_heard, _, _ = select.select([process.stdout], [], [], START_S)
+    if not is_heard or process.stdout.readline().strip() != "ready":
         process.kill()
         process.wait()
         msg = f"{name} {mode}: the server did not start"
@@ -189,7 +187,11 @@ def page_bytes(address: str) -> int:
         asking.sendall(REQUEST)
         got = b""
         while not got.endswith(PAGE):
-            got += asking.recv(1 << 16)
+            more = asking.recv(1 << 16)
+            if not more:
+                msg = f"the server ended the connection after {got!r}"
+                raise ConnectionError(msg)
+            got += more
         return len(got)
 
 
@@ -206,7 +208,11 @@ def sizes(cell: Cell, server: Server, folder: Path) -> tuple[str, int]:
 
 def measure(load: Path, cell: Cell, server: Server, seconds: float, folder: Path) -> dict[str, float] | None:
     """Load one server once; None when that fails, with the reason on the screen."""
-    message, answer = sizes(cell, server, folder)
+    try:
+        message, answer = sizes(cell, server, folder)
+    except OSError as failure:
+        print(f"{cell}: {failure}", flush=True)
+        return None
     kind = KINDS.get(cell.mode, "tcp")
     command = [load, "drive", kind, server.address, cell.connections, message, answer, seconds]
     command += [AUTHORITY] if kind == "tls" else []

@@ -209,12 +209,13 @@ def test_a_callback_that_has_no_core_is_not_said_to_compute(loop, warned):
     assert warned()[-1].endswith("too much else runs on this machine")
 
 
-def test_a_step_of_a_task_has_the_name_of_its_coroutine(loop, run, warned):
+def test_a_step_of_a_task_has_the_name_of_its_coroutine(loop, warned):
     async def serve():
         await asyncio.sleep(0.01)
         sleep_here()
 
-    run(serve())
+    # By itself: in `asyncio.wait_for` it would be a part of that coroutine.
+    loop.run_until_complete(serve())
     (slow,) = loop.statistics().slow
     assert slow.callback.endswith("serve")
     (message,) = warned()

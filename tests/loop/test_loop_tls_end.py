@@ -170,15 +170,20 @@ def test_a_peer_that_never_reads_is_given_up(peer, run, first):
     run(main())
 
 
-def test_what_came_before_the_peer_hung_up_is_kept_for_who_reads_later(peer, run):
+async def unread(peer, data):
+    """Make a pair whose client does not read what its peer sends before it hangs up."""
     pair, step = peer
+    client, other, transport = await pair()
+    transport.pause_reading()
+    await step(other.write, data)
+    other.sock.shutdown(socket.SHUT_WR)
+    await until(lambda: transport._ssl_protocol._eof_received)
+    return client, transport
 
+
+def test_what_came_before_the_peer_hung_up_is_kept_for_who_reads_later(peer, run):
     async def main():
-        client, other, transport = await pair()
-        transport.pause_reading()
-        await step(other.write, b"kept")
-        other.sock.shutdown(socket.SHUT_WR)
-        await until(lambda: transport._ssl_protocol._eof_received)
+        client, transport = await unread(peer, b"kept")
         transport.resume_reading()
         assert await client.lost is None
         assert client.data == b"kept"
@@ -188,14 +193,8 @@ def test_what_came_before_the_peer_hung_up_is_kept_for_who_reads_later(peer, run
 
 
 def test_who_never_reads_on_can_still_close(peer, run):
-    pair, step = peer
-
     async def main():
-        client, other, transport = await pair()
-        transport.pause_reading()
-        await step(other.write, b"unread")
-        other.sock.shutdown(socket.SHUT_WR)
-        await until(lambda: transport._ssl_protocol._eof_received)
+        client, transport = await unread(peer, b"unread")
         assert not client.lost.done()
         transport.close()
         assert await client.lost is None

@@ -25,7 +25,9 @@ mod _core {
     #[pymodule_export]
     use super::auto::{Scout, cut_short};
     #[pymodule_export]
-    use super::event_loop::{DatagramCore, Handle, LoopCore, StreamCore, TimerHandle, await_data, take};
+    use super::event_loop::{
+        BareSocket, DatagramCore, Handle, LoopCore, StreamCore, TimerHandle, await_data, take,
+    };
     #[pymodule_export]
     use super::finalizer::Finalizer;
     #[pymodule_export]

@@ -23,8 +23,13 @@ struct Entry<C> {
 }
 
 impl<C> Entry<C> {
+    /// What they are ordered by: one number, which is compared without a branch that nobody can foresee.
+    fn key(&self) -> u128 {
+        u128::from(self.when_ns) << 64 | u128::from(self.turn)
+    }
+
     fn is_before(&self, other: &Self) -> bool {
-        (self.when_ns, self.turn) < (other.when_ns, other.turn)
+        self.key() < other.key()
     }
 }
 
@@ -78,7 +83,13 @@ impl<C> Timers<C> {
             return None;
         }
         let entry = self.heap.swap_remove(0);
-        self.sink(0);
+        // What was last belongs far down, mostly: it goes there without being looked at on its way.
+        let mut place = 0;
+        while let Some(least) = self.least_child(place) {
+            self.heap.swap(least, place);
+            place = least;
+        }
+        self.rise(place);
         Some(entry.item)
     }
 
@@ -144,12 +155,15 @@ impl<C> Timers<C> {
         }
     }
 
+    fn least_child(&self, place: usize) -> Option<usize> {
+        let first = place * ARITY + 1;
+        let children = self.heap.get(first..self.heap.len().min(first + ARITY))?;
+        let (least, _) = children.iter().enumerate().min_by_key(|(_, child)| child.key())?;
+        Some(first + least)
+    }
+
     fn sink(&mut self, mut place: usize) {
-        loop {
-            let first = place * ARITY + 1;
-            let end = self.heap.len().min(first + ARITY);
-            let earlier = |a: usize, b: usize| if self.heap[b].is_before(&self.heap[a]) { b } else { a };
-            let Some(least) = (first..end).reduce(earlier) else { return };
+        while let Some(least) = self.least_child(place) {
             if !self.heap[least].is_before(&self.heap[place]) {
                 return;
             }

@@ -4,9 +4,13 @@
 //! `io::ErrorKind::Unsupported`, so that the rooms above compile everywhere and can say what is missing.
 //! What speaks of descriptors exists on Unix only.
 
+#[cfg(target_os = "linux")]
+mod address;
 mod cgroup;
 mod clock;
 mod condition;
+#[cfg(target_os = "linux")]
+mod connections;
 mod cores;
 #[cfg(target_os = "linux")]
 mod datagrams;
@@ -33,11 +37,15 @@ mod stream;
 mod symbols;
 mod usage;
 
+#[cfg(target_os = "linux")]
+pub use address::Address;
 pub use clock::{monotonic_ns, process_cpu_ns, sleep_until, thread_cpu_ns, thread_cpu_ns_of};
 pub use condition::{PER_WAITER, waiters_in_condition};
+#[cfg(target_os = "linux")]
+pub use connections::{accept, connect, own_address, send_at_once, shut_down, stream_socket};
 pub use cores::{UsableCores, usable_cores};
 #[cfg(target_os = "linux")]
-pub use datagrams::{Address, Datagrams, IP_DATAGRAM, MOST_DATAGRAMS, send_datagrams};
+pub use datagrams::{Datagrams, IP_DATAGRAM, MOST_DATAGRAMS, send_datagrams};
 #[cfg(unix)]
 pub use epoll::{Epoll, Events, Readiness, Ready, is_open, poll_many};
 #[cfg(unix)]

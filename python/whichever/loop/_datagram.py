@@ -53,7 +53,7 @@ class DatagramTransport(_core.DatagramCore):
         self._sock: socket.socket | None = sock
         self._address = address
         self._in_vain = 0
-        self._extra = _extra(sock, extra or {})
+        self._extra: dict[str, Any] = _extra(sock, extra or {})
         loop.call_soon(protocol.connection_made, self, context=self._context)  # type: ignore[arg-type]
         # Receiving begins when connection_made has been called, and only then is anybody told.
         loop.call_soon(self._begin)
@@ -63,6 +63,10 @@ class DatagramTransport(_core.DatagramCore):
     @property  # type: ignore[misc]
     def __class__(self) -> type[asyncio.DatagramTransport]:  # type: ignore[override]
         return _Looks
+
+    @property
+    def _is_over(self) -> bool:
+        return self._sock is None
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         sock = getattr(self, "_sock", None)

@@ -7,6 +7,7 @@ or full of policy, is inherited from the standard library, so that it behaves as
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import socket
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _TASKS_MAY_BE_EAGER = sys.version_info >= (3, 12)
+_SOCKET = socket.socket
+_CONNECTING = frozenset({"getaddrinfo", "sock_connect", "_make_socket_transport"})
 _DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 """Whose addresses are known natively; the others' datagrams go as in asyncio."""
 
@@ -76,6 +79,72 @@ class EventLoop(_core.LoopCore, asyncio.SelectorEventLoop):
     ) -> StreamTransport:
         self._ensure_fd_no_transport(sock)
         return StreamTransport(self, sock, protocol, waiter, extra, server, context=context)
+
+    def _accept_connection(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        sslcontext: ssl.SSLContext | None = None,
+        server: Any = None,
+        *options: Any,
+    ) -> None:
+        """Make transports of those who connect; under TLS, while debugging, and when that fails, as asyncio does."""
+        base: Any = super()
+        accepted: list[_core.BareSocket] | None = None
+        if sslcontext is None and not self._debug and type(sock) is socket.socket:
+            # What fails will fail again, and asyncio knows what to do about it.
+            with contextlib.suppress(OSError):
+                accepted = self._accept(sock.fileno())
+        if accepted is None:
+            base._accept_connection(protocol_factory, sock, sslcontext, server, *options)
+        else:
+            for bare in accepted:
+                self._take_in(bare, protocol_factory, server)
+
+    def _take_in(
+        self, bare: _core.BareSocket, protocol_factory: Callable[[], asyncio.BaseProtocol], server: Any
+    ) -> None:
+        """Make a transport of a connection that was accepted."""
+        context = contextvars.copy_context()
+        try:
+            protocol = context.run(protocol_factory)
+            StreamTransport(self, bare, protocol, server=server, context=context)
+        except (SystemExit, KeyboardInterrupt):
+            bare.close()
+            raise
+        except BaseException:  # noqa: BLE001  # asyncio tells of it only while debugging, as is done elsewhere
+            bare.close()
+
+    def _connects_as_made(self) -> bool:
+        """Whether nobody has put something of his own where asyncio makes connections: a subclass, a guard, a test."""
+        return (
+            type(self) is EventLoop
+            and vars(base_events)["socket"] is socket
+            and socket.socket is _SOCKET
+            and _CONNECTING.isdisjoint(vars(self))
+        )
+
+    async def create_connection(
+        self,
+        protocol_factory: Callable[[], Any],
+        host: Any = None,
+        port: Any = None,
+        **options: Any,
+    ) -> tuple[asyncio.Transport, Any]:
+        """Connect to a TCP server, as asyncio does; in fewer steps to one of this machine."""
+        is_plain = not options and not self._debug and self._connects_as_made()
+        bare = self._connect_here(host, port) if is_plain else None
+        if bare is None:
+            return await super().create_connection(protocol_factory, host, port, **options)
+        protocol = protocol_factory()
+        waiter = self.create_future()
+        transport: Any = StreamTransport(self, bare, protocol, waiter)
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            raise
+        return transport, protocol
 
     def _make_ssl_transport(  # noqa: PLR0913  # asyncio's signature
         self,

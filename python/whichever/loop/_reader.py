@@ -9,6 +9,7 @@ whose reader is not known here stays as it is.
 from __future__ import annotations
 
 import asyncio
+import operator
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +35,12 @@ _READER_METHODS = (
     "readline",
 )
 _PROTOCOL_METHODS = ("data_received",)
-_OWN: dict[str, Any] = {
-    **{name: getattr(_BASE, name) for name in _READER_METHODS},
-    **{name: getattr(asyncio.StreamReaderProtocol, name) for name in _PROTOCOL_METHODS},
-}
-"""The methods as they were before anybody could replace them."""
+_NAMES = frozenset(_READER_METHODS + _PROTOCOL_METHODS)
+_methods_of_readers = operator.attrgetter(*_READER_METHODS)
+_methods_of_protocols = operator.attrgetter(*_PROTOCOL_METHODS)
+_READERS_OWN = _methods_of_readers(_BASE)
+_PROTOCOLS_OWN = _methods_of_protocols(asyncio.StreamReaderProtocol)
+"""The methods as they were before anybody could replace them. They are compared for each connection, so in one step."""
 
 
 class StreamReader(asyncio.StreamReader):
@@ -112,14 +114,14 @@ def adopt(loop: asyncio.AbstractEventLoop, protocol: Any) -> weakref.ref[asyncio
     if (
         getattr(reader, "_loop", None) is loop
         and type(reader) is _BASE
-        and _is_untouched(reader, _READER_METHODS)
+        and _methods_of_readers(_BASE) == _READERS_OWN
+        and _NAMES.isdisjoint(vars(reader))
     ):
         reader.__class__ = StreamReader
-    if type(reader) is StreamReader and _is_untouched(protocol, _PROTOCOL_METHODS):
+    if (
+        type(reader) is StreamReader
+        and _methods_of_protocols(asyncio.StreamReaderProtocol) == _PROTOCOLS_OWN
+        and _NAMES.isdisjoint(vars(protocol))
+    ):
         return found
     return None
-
-
-def _is_untouched(thing: Any, names: tuple[str, ...]) -> bool:
-    """Whether nobody has replaced these methods, in the class or in the object."""
-    return all(getattr(getattr(thing, name), "__func__", None) is _OWN[name] for name in names)

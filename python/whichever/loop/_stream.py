@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from whichever.loop._event_loop import EventLoop
 
 _SERVER_KNOWS_TRANSPORTS = sys.version_info >= (3, 13)
+_ASKED = frozenset({"socket", "sockname", "peername"})
+"""What a socket is asked when somebody wants to know it."""
 
 
 class _Face(_FlowControlMixin, asyncio.Transport):
@@ -36,7 +38,7 @@ class StreamTransport(_core.StreamCore):
     It cannot inherit from it: both have a native layout of their own.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_extra", "_server", "_sock")
+    __slots__ = ("__dict__", "__weakref__", "_extra", "_server", "_socket")
 
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
@@ -44,26 +46,26 @@ class StreamTransport(_core.StreamCore):
     def __init__(  # noqa: PLR0913, PLR0917  # asyncio's signature
         self,
         loop: EventLoop,
-        sock: socket.socket,
+        sock: socket.socket | _core.BareSocket,
         protocol: asyncio.BaseProtocol,
         waiter: asyncio.Future[None] | None = None,
         extra: dict[str, Any] | None = None,
         server: Any = None,
         context: Any = None,  # The core's.
     ) -> None:
-        self._sock: socket.socket | None = sock
+        self._socket = sock
         self._server = server
-        self._extra = _extra(sock, extra or {})
+        # What is asked of a bare socket, it can still say when it is closed.
+        self._extra = None if type(sock) is _core.BareSocket else _extra(sock, extra or {})
         if is_buffered(protocol):
             self._set_protocol(protocol, buffered=True)
         self._feed_reader_of(protocol)
         if server is not None:
             server._attach(*self._as_known_to_server())
-        if sock.family != socket.AF_UNIX and sock.proto in {0, socket.IPPROTO_TCP}:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        loop.call_soon(protocol.connection_made, self, context=self._context)  # type: ignore[arg-type]
+        if type(sock) is not _core.BareSocket:
+            _send_at_once(sock)
+        self._begin_soon(protocol)
         # Reading begins when connection_made has been called, and only then is anybody told.
-        loop.call_soon(self._begin, context=context)
         if waiter is not None:
             loop.call_soon(_tell, waiter, context=context)
 
@@ -73,12 +75,12 @@ class StreamTransport(_core.StreamCore):
 
     def __repr__(self) -> str:
         parts = [type(self).__name__]
-        if self._sock is None:
+        if self._is_over:
             parts.append("closed")
         elif self.is_closing():
             parts.append("closing")
         parts.append(f"fd={self._sock_fd}")
-        if self._sock is not None and not self._loop.is_closed():
+        if not self._is_over and not self._loop.is_closed():
             reads, writes = self._watched()
             parts.append(f"read={'polling' if reads else 'idle'}")
             size = self.get_write_buffer_size()
@@ -86,12 +88,29 @@ class StreamTransport(_core.StreamCore):
         return f"<{' '.join(parts)}>"
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        sock = getattr(self, "_sock", None)
-        if sock is not None:
+        sock = getattr(self, "_socket", None)
+        if sock is not None and not self._is_over:
             _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
             self._forget()
             sock.close()
             self._leave_server()
+
+    @property
+    def _sock(self) -> socket.socket | None:
+        """The socket, as an object of Python's from now on; None once it is closed."""
+        if self._is_over:
+            return None
+        if type(self._socket) is _core.BareSocket:
+            self._extra = self._known()
+            self._socket = self._socket.as_socket()
+        return self._socket
+
+    def _known(self) -> dict[str, Any]:
+        """Give what is known of the connection; its socket only if there is an object of Python's."""
+        if self._extra is None:
+            bare = self._socket
+            self._extra = {"sockname": _ask(bare.getsockname), "peername": _ask(bare.getpeername)}
+        return self._extra
 
     @property
     def _protocol(self) -> asyncio.BaseProtocol | None:
@@ -114,7 +133,13 @@ class StreamTransport(_core.StreamCore):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Say what is known of the connection: `socket`, `sockname`, `peername`."""
-        return self._extra.get(name, default)
+        extra = self._extra
+        if name in _ASKED and (extra is None or name not in extra):
+            extra = self._known()
+            if name == "socket":
+                sock = self._sock
+                extra[name] = None if sock is None else TransportSocket(sock)
+        return default if extra is None else extra.get(name, default)
 
     def can_write_eof(self) -> bool:
         """Whether `write_eof` may be called: always."""
@@ -170,8 +195,8 @@ class StreamTransport(_core.StreamCore):
         self._force_close(exc)
 
     def _shut_down_writing(self) -> None:
-        if self._sock is not None:
-            self._sock.shutdown(socket.SHUT_WR)
+        if not self._is_over:
+            self._socket.shutdown(socket.SHUT_WR)
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         """Tell the protocol that it is over, and close the socket."""
@@ -180,10 +205,9 @@ class StreamTransport(_core.StreamCore):
             if protocol is not None:
                 protocol.connection_lost(exc)  # type: ignore[arg-type]
         finally:
-            self._forget()
-            sock, self._sock = self._sock, None
-            if sock is not None:
-                sock.close()
+            if not self._is_over:
+                self._forget()
+                self._socket.close()
             self._leave_server()
             waiter = self._empty_waiter
             if waiter is not None and not waiter.done():
@@ -229,6 +253,11 @@ def is_buffered(protocol: asyncio.BaseProtocol) -> bool:
 def _tell(waiter: asyncio.Future[None]) -> None:
     if not waiter.cancelled():
         waiter.set_result(None)
+
+
+def _send_at_once(sock: socket.socket) -> None:
+    if sock.family != socket.AF_UNIX and sock.proto in {0, socket.IPPROTO_TCP}:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _extra(sock: socket.socket, known: dict[str, Any]) -> dict[str, Any]:

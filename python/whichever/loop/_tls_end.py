@@ -13,6 +13,7 @@ Both together last as long as the shutdown's timeout.
 from __future__ import annotations
 
 import ssl
+import weakref
 from asyncio import sslproto
 from typing import Any
 
@@ -23,13 +24,27 @@ _Protocol: Any = sslproto.SSLProtocol
 _Transport: Any = sslproto._SSLProtocolTransport
 
 
-class EndingTransport(_Transport):  # type: ignore[misc]
+class EndingSSLTransport(_Transport):  # type: ignore[misc]
     """asyncio's transport, which can still be aborted when it has been closed twice."""
+
+    _left: weakref.ref[Any] | None = None
+    """The protocol that another call of `close` has let go of, so that the two are no cycle."""
 
     def close(self) -> None:
         """Say goodbye and end the connection. Another call changes nothing."""
-        if not self._closed:
-            super().close()
+        if self._closed and self._ssl_protocol is not None:
+            self._left = weakref.ref(self._ssl_protocol)
+        super().close()
+
+    def abort(self) -> None:
+        """End the connection now, without a goodbye."""
+        self._force_close(None)
+
+    def _force_close(self, exc: BaseException | None) -> None:
+        protocol = self._left() if self._left is not None else self._ssl_protocol
+        self._closed = True
+        if protocol is not None:
+            protocol._abort(exc)
 
 
 class EndingProtocol(_Protocol):  # type: ignore[misc]
@@ -42,7 +57,7 @@ class EndingProtocol(_Protocol):  # type: ignore[misc]
 
     def _get_app_transport(self) -> Any:
         if self._app_transport is None and not self._app_transport_created:
-            self._app_transport = EndingTransport(self._loop, self)
+            self._app_transport = EndingSSLTransport(self._loop, self)
             self._app_transport_created = True
         return super()._get_app_transport()
 

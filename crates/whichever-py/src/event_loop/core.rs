@@ -32,6 +32,8 @@ pub(super) enum Ready {
     Foreign(Py<PyAny>),
     /// A transport whose socket is ready.
     Stream(Py<StreamCore>, Side),
+    /// A transport whose `connection_made` has been called.
+    Begin(Py<StreamCore>),
     Datagrams(Py<DatagramCore>, Side),
     /// A socket that a task waits for.
     Sock(RawFd, Side),
@@ -89,6 +91,8 @@ pub(crate) struct LoopCore {
     pub(super) buffer: Brief<Vec<u8>>,
     /// Where datagrams are received, once there has been one.
     pub(super) datagrams: Brief<Option<Datagrams>>,
+    /// How many connections are accepted next, at most: to find out that nobody is there costs as much as to accept somebody.
+    pub(super) crowd: AtomicUsize,
     /// Whether a callback runs, after which what it wrote is sent.
     pub(super) is_in_callback: AtomicBool,
     /// Whether handles of `call_soon_threadsafe` are waited for.
@@ -238,6 +242,7 @@ impl LoopCore {
             figures: Brief::new(Figures::default()),
             buffer: Brief::new(Vec::new()),
             datagrams: Brief::new(None),
+            crowd: AtomicUsize::new(1),
             is_in_callback: AtomicBool::new(false),
             shares_handles: threadsafe::is_known(args.py()),
             snapshot: Snapshot::new(),
@@ -409,7 +414,7 @@ impl Agenda {
             match ready {
                 Ready::Handle(handle) | Ready::Lasting(handle) => Handle::visit(handle, visit)?,
                 Ready::Foreign(handle) => visit.call(handle)?,
-                Ready::Stream(stream, _) => visit.call(stream)?,
+                Ready::Stream(stream, _) | Ready::Begin(stream) => visit.call(stream)?,
                 Ready::Datagrams(datagrams, _) => visit.call(datagrams)?,
                 Ready::Sock(..) => {}
             }

@@ -20,17 +20,13 @@ use super::brief::Brief;
 use super::call::{call_method_with_two, copy_context};
 use super::core::{Gathered, LoopCore, Waiter};
 use super::errors::os_error;
-use super::flow::exact_bytes;
+use super::flow::{Level, MUCH, exact_bytes};
 use super::scene::{Scene, within_scene};
-use super::stream::{HIGH, LOW};
 use super::turn::is_exit;
 use crate::lasting::name;
 
 /// Room for one datagram that does not go over IP, as in asyncio.
 const LONGEST: usize = 256 * 1024;
-
-/// More than this does not wait for the end of a callback.
-const MUCH: usize = 64 * 1024;
 
 /// What a datagram counts beside its bytes, as in asyncio.
 const HEADER: usize = 8;
@@ -48,9 +44,8 @@ struct State {
     /// What the protocol's methods run in.
     scene: Scene,
     queue: VecDeque<Outgoing>,
-    queued_bytes: usize,
-    high: usize,
-    low: usize,
+    /// How many bytes wait there.
+    level: Level,
     is_closing: bool,
     /// Whether the protocol has been asked to pause writing.
     is_full: bool,
@@ -79,9 +74,7 @@ impl State {
             protocol: Some(protocol),
             scene: Scene::new(context),
             queue: VecDeque::new(),
-            queued_bytes: 0,
-            high: HIGH,
-            low: LOW,
+            level: Level::new(),
             is_closing: false,
             is_full: false,
             is_gathering: false,
@@ -111,7 +104,7 @@ impl State {
     fn drop_first(&mut self, py: Python<'_>) {
         // Bytes run no Python code when they are dropped.
         if let Some(gone) = self.queue.pop_front() {
-            self.queued_bytes -= gone.bytes.bind(py).as_bytes().len() + HEADER;
+            self.level.bytes -= gone.bytes.bind(py).as_bytes().len() + HEADER;
         }
         // A burst must not cost an idle socket its memory for ever.
         if self.queue.is_empty() && self.queue.capacity() > MOST_DATAGRAMS {
@@ -248,18 +241,7 @@ impl DatagramCore {
     /// Ask the protocol to pause or to go on, as what waits has grown or shrunk.
     fn after_progress(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
-        let name = slf.get().with(py, |state| {
-            if !state.is_full && state.queued_bytes > state.high {
-                state.is_full = true;
-                Some(name!(py, "pause_writing"))
-            } else if state.is_full && state.queued_bytes <= state.low {
-                state.is_full = false;
-                Some(name!(py, "resume_writing"))
-            } else {
-                None
-            }
-        });
-        match name {
+        match slf.get().with(py, |state| state.level.turn(&mut state.is_full, py)) {
             Some(name) => {
                 slf.get().in_context(py, || slf.call_method1(name!(py, "_control_flow"), (name,)).map(drop))
             }
@@ -284,12 +266,12 @@ impl DatagramCore {
         let length = bytes.as_bytes().len() + HEADER;
         let outgoing = Outgoing { bytes: bytes.unbind(), address };
         let (begins, leaves) = core.with(py, |state| {
-            state.queued_bytes += length;
+            state.level.bytes += length;
             state.queue.push_back(outgoing);
             if state.is_stuck {
                 return (false, false);
             }
-            let leaves = !may_gather || state.is_lost || state.queued_bytes > MUCH.min(state.high);
+            let leaves = !may_gather || state.is_lost || state.level.bytes > MUCH.min(state.level.high);
             (!leaves && !std::mem::replace(&mut state.is_gathering, true), leaves)
         });
         if begins {
@@ -392,7 +374,7 @@ impl DatagramCore {
         }
         let old = core.with(py, |state| {
             state.is_closing = true;
-            state.queued_bytes = 0;
+            state.level.bytes = 0;
             (std::mem::replace(&mut state.is_lost, true), std::mem::take(&mut state.queue))
         });
         if old.0 {
@@ -421,15 +403,15 @@ impl DatagramCore {
         if core.with(py, |state| state.has_work()) {
             Self::flush(slf)?;
         }
-        Ok(core.with(py, |state| state.queued_bytes))
+        Ok(core.with(py, |state| state.level.bytes))
     }
 
     fn get_write_buffer_limits(&self, py: Python<'_>) -> (usize, usize) {
-        self.with(py, |state| (state.low, state.high))
+        self.with(py, |state| (state.level.low, state.level.high))
     }
 
     fn _set_limits(slf: &Bound<'_, Self>, low: usize, high: usize) -> PyResult<()> {
-        slf.get().with(slf.py(), |state| (state.low, state.high) = (low, high));
+        slf.get().with(slf.py(), |state| (state.level.low, state.level.high) = (low, high));
         Self::get_write_buffer_size(slf)?;
         Self::after_progress(slf)
     }

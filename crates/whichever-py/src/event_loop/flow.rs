@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
 use whichever_reactor::Side;
 use whichever_sys::{MOST_PARTS, send, send_parts};
 
@@ -19,12 +19,48 @@ use super::errors::os_error;
 use super::stream::{Chunk, State, StreamCore};
 use crate::lasting::name;
 
+/// asyncio's limits before a protocol is asked to pause.
+const HIGH: usize = 64 * 1024;
+const LOW: usize = 16 * 1024;
+
 /// More than this does not wait for the end of a callback.
-const MUCH: usize = 64 * 1024;
+pub(super) const MUCH: usize = 64 * 1024;
 
 /// What one system call takes at most, so that its list fits on the stack.
 const PARTS: usize = 64;
 const _: () = assert!(PARTS <= MOST_PARTS);
+
+/// How much waits to be sent, and when the protocol is asked to pause and to go on.
+pub(super) struct Level {
+    pub(super) bytes: usize,
+    /// More than this is too much.
+    pub(super) high: usize,
+    /// At this, the protocol may go on.
+    pub(super) low: usize,
+}
+
+impl Level {
+    pub(super) fn new() -> Self {
+        Self { bytes: 0, high: HIGH, low: LOW }
+    }
+
+    /// What the protocol is to be asked, now that what waits has grown or shrunk. `is_full` says what it was asked before.
+    pub(super) fn turn<'a, 'py>(
+        &self,
+        is_full: &mut bool,
+        py: Python<'py>,
+    ) -> Option<&'a Bound<'py, PyString>> {
+        if !*is_full && self.bytes > self.high {
+            *is_full = true;
+            Some(name!(py, "pause_writing"))
+        } else if *is_full && self.bytes <= self.low {
+            *is_full = false;
+            Some(name!(py, "resume_writing"))
+        } else {
+            None
+        }
+    }
+}
 
 /// What came of an attempt to send all that waits.
 pub(super) enum Flushed {
@@ -37,7 +73,7 @@ pub(super) enum Flushed {
 
 impl State {
     fn push(&mut self, bytes: Py<PyBytes>, length: usize) {
-        self.queued_bytes += length;
+        self.level.bytes += length;
         self.queue.push_back(Chunk { bytes, sent: 0 });
     }
 
@@ -77,7 +113,7 @@ impl State {
 
     /// Take out what has been sent.
     fn shorten(&mut self, py: Python<'_>, mut count: usize) {
-        self.queued_bytes -= count;
+        self.level.bytes -= count;
         while let Some(chunk) = self.queue.front_mut() {
             let left = chunk.bytes.bind(py).as_bytes().len() - chunk.sent;
             if left > count {
@@ -168,18 +204,7 @@ impl StreamCore {
     /// Ask the protocol to pause or to go on, as what waits has grown or shrunk.
     pub(super) fn after_progress(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
-        let name = slf.get().with(py, |state| {
-            if !state.is_full && state.queued_bytes > state.high {
-                state.is_full = true;
-                Some(name!(py, "pause_writing"))
-            } else if state.is_full && state.queued_bytes <= state.low {
-                state.is_full = false;
-                Some(name!(py, "resume_writing"))
-            } else {
-                None
-            }
-        });
-        match name {
+        match slf.get().with(py, |state| state.level.turn(&mut state.is_full, py)) {
             Some(name) => {
                 slf.get().in_context(py, || slf.call_method1(name!(py, "_control_flow"), (name,)).map(drop))
             }
@@ -189,7 +214,7 @@ impl StreamCore {
 
     pub(super) fn drop_queue(&self, py: Python<'_>) {
         let (queue, was_stuck) = self.with(py, |state| {
-            state.queued_bytes = 0;
+            state.level.bytes = 0;
             (std::mem::take(&mut state.queue), std::mem::take(&mut state.is_stuck))
         });
         drop(queue);
@@ -215,7 +240,7 @@ impl StreamCore {
             if state.is_stuck {
                 return (false, false);
             }
-            let leaves = !may_gather || state.queued_bytes > MUCH.min(state.high);
+            let leaves = !may_gather || state.level.bytes > MUCH.min(state.level.high);
             let begins = !leaves && !std::mem::replace(&mut state.is_gathering, true);
             (begins, leaves)
         });

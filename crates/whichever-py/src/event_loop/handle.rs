@@ -100,7 +100,22 @@ pub(crate) struct Handle {
     state: Brief<State>,
 }
 
+/// Take a handle off the collector's lists, on which PyO3 puts all objects: whoever looks for garbage would look at
+/// every callback that waits, time and again.
+fn hide_from_collector<T: pyo3::PyClass>(handle: &Py<T>) {
+    // SAFETY: 1. the thread is attached: it has just made the object, whose class has room for the collector's words.
+    //         2. an object that is in no cycle for good may be on no list (see the module).
+    unsafe { pyo3::ffi::PyObject_GC_UnTrack(handle.as_ptr().cast()) };
+}
+
 impl Handle {
+    /// Make one for a call that is made once.
+    pub(super) fn make(py: Python<'_>, call: Call) -> PyResult<Py<Self>> {
+        let handle = Py::new(py, Self::of(call, false))?;
+        hide_from_collector(&handle);
+        Ok(handle)
+    }
+
     pub(super) fn of(call: Call, is_ahead: bool) -> Self {
         Self {
             state: Brief::new(State {
@@ -298,7 +313,9 @@ pub(crate) struct TimerHandle {
 impl TimerHandle {
     pub(super) fn make(owner: &Bound<'_, LoopCore>, when: f64, call: Call) -> PyResult<Py<Self>> {
         let own = Self { when, owner: owner.clone().unbind() };
-        Py::new(owner.py(), PyClassInitializer::from(Handle::of(call, true)).add_subclass(own))
+        let timer = Py::new(owner.py(), PyClassInitializer::from(Handle::of(call, true)).add_subclass(own))?;
+        hide_from_collector(&timer);
+        Ok(timer)
     }
 }
 

@@ -4,6 +4,7 @@
 //! library's, by inheritance (`whichever/loop/_event_loop.py`). No Python code runs while one of the loop's parts is held.
 
 mod address;
+mod bare_socket;
 mod brief;
 mod call;
 mod core;
@@ -26,6 +27,7 @@ mod turn_on_core;
 mod watchdog;
 mod watching;
 
+pub(crate) use bare_socket::BareSocket;
 pub(crate) use core::LoopCore;
 pub(crate) use datagram::DatagramCore;
 pub(crate) use handle::{Handle, TimerHandle};

@@ -148,7 +148,7 @@ impl StreamCore {
         }
     }
 
-    fn fatal(slf: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
+    pub(super) fn fatal(slf: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
         let py = slf.py();
         if is_exit(py, &error) {
             return Err(error);

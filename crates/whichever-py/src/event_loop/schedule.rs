@@ -37,7 +37,7 @@ impl LoopCore {
         let core = slf.get();
         core.check_open()?;
         let traceback = Self::examine(slf, &wanted.callback, method)?;
-        let handle = Py::new(py, Handle::of(Call::once(core, wanted)?, false))?;
+        let handle = Handle::make(py, Call::once(core, wanted)?)?;
         if let Some(traceback) = traceback {
             handle.get().note_traceback(py, traceback);
         }
@@ -84,105 +84,113 @@ impl LoopCore {
     }
 }
 
+/// A method of the loop's that takes a callback.
+trait Method {
+    const NAME: &'static CStr;
+    const DOC: &'static CStr;
+    /// What its first argument is called, if that is a time.
+    const TIME: Option<&'static str> = None;
+    /// The name, for messages.
+    const LABEL: &'static str = match Self::NAME.to_str() {
+        Ok(name) => name,
+        Err(_) => panic!("a method's name is text"),
+    };
+
+    fn call(
+        slf: &Bound<'_, LoopCore>,
+        time: Option<Object<'_, '_>>,
+        wanted: &Wanted<'_, '_>,
+    ) -> PyResult<Py<PyAny>>;
+}
+
+struct CallSoon;
+
+impl Method for CallSoon {
+    const NAME: &'static CStr = c"call_soon";
+    const DOC: &'static CStr =
+        c"call_soon($self, callback, *args, context=None)\n--\n\nRun a callback in the next turn.";
+
+    fn call(
+        slf: &Bound<'_, LoopCore>,
+        _time: Option<Object<'_, '_>>,
+        wanted: &Wanted<'_, '_>,
+    ) -> PyResult<Py<PyAny>> {
+        LoopCore::soon(slf, wanted, Self::LABEL, LoopCore::push).map(Py::into_any)
+    }
+}
+
+struct CallSoonThreadsafe;
+
+impl Method for CallSoonThreadsafe {
+    const NAME: &'static CStr = c"call_soon_threadsafe";
+    const DOC: &'static CStr = c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nRun a callback in the next turn; may be called by any thread.";
+
+    fn call(
+        slf: &Bound<'_, LoopCore>,
+        _time: Option<Object<'_, '_>>,
+        wanted: &Wanted<'_, '_>,
+    ) -> PyResult<Py<PyAny>> {
+        LoopCore::soon(slf, wanted, Self::LABEL, LoopCore::push_shared).map(Py::into_any)
+    }
+}
+
+struct CallLater;
+
+impl Method for CallLater {
+    const NAME: &'static CStr = c"call_later";
+    const DOC: &'static CStr =
+        c"call_later($self, delay, callback, *args, context=None)\n--\n\nRun a callback in `delay` seconds.";
+    const TIME: Option<&'static str> = Some("delay");
+
+    fn call(
+        slf: &Bound<'_, LoopCore>,
+        time: Option<Object<'_, '_>>,
+        wanted: &Wanted<'_, '_>,
+    ) -> PyResult<Py<PyAny>> {
+        let delay = seconds(time, "delay must not be None")?;
+        LoopCore::timer(slf, now() + delay, wanted, Self::LABEL).map(Py::into_any)
+    }
+}
+
+struct CallAt;
+
+impl Method for CallAt {
+    const NAME: &'static CStr = c"call_at";
+    const DOC: &'static CStr = c"call_at($self, when, callback, *args, context=None)\n--\n\nRun a callback at a time of the loop's clock.";
+    const TIME: Option<&'static str> = Some("when");
+
+    fn call(
+        slf: &Bound<'_, LoopCore>,
+        time: Option<Object<'_, '_>>,
+        wanted: &Wanted<'_, '_>,
+    ) -> PyResult<Py<PyAny>> {
+        let when = seconds(time, "when cannot be None")?;
+        LoopCore::timer(slf, when, wanted, Self::LABEL).map(Py::into_any)
+    }
+}
+
 /// Give the class its methods.
 pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
+    add::<CallSoon>(py)?;
+    add::<CallSoonThreadsafe>(py)?;
+    add::<CallLater>(py)?;
+    add::<CallAt>(py)
+}
+
+fn add<M: Method>(py: Python<'_>) -> PyResult<()> {
     let class = py.get_type::<LoopCore>();
-    let methods: [(&CStr, &CStr, ffi::PyCFunctionFastWithKeywords); 4] = [
-        (c"call_soon", c"call_soon($self, callback, *args, context=None)\n--\n\nRun a callback in the next turn.", call_soon),
-        (
-            c"call_soon_threadsafe",
-            c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nRun a callback in the next turn; may be called by any thread.",
-            call_soon_threadsafe,
-        ),
-        (
-            c"call_later",
-            c"call_later($self, delay, callback, *args, context=None)\n--\n\nRun a callback in `delay` seconds.",
-            call_later,
-        ),
-        (
-            c"call_at",
-            c"call_at($self, when, callback, *args, context=None)\n--\n\nRun a callback at a time of the loop's clock.",
-            call_at,
-        ),
-    ];
-    for (name, doc, function) in methods {
-        // A method refers to its definition for ever, as does what programs keep of it.
-        let definition = Box::leak(Box::new(ffi::PyMethodDef {
-            ml_name: name.as_ptr(),
-            ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function },
-            ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
-            ml_doc: doc.as_ptr(),
-        }));
-        // SAFETY: the definition lives for ever, and its flags are those of its function.
-        let method = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), definition) };
-        // SAFETY: it is a new reference, or null with an exception set.
-        let method = unsafe { Bound::from_owned_ptr_or_err(py, method) }?;
-        class.setattr(PyString::new(py, &name.to_string_lossy()), method)?;
-    }
-    Ok(())
-}
-
-unsafe extern "C" fn call_soon(
-    slf: *mut PyObject,
-    args: *const *mut PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut PyObject,
-) -> *mut PyObject {
-    // SAFETY: the interpreter calls the method of a class with these.
-    unsafe {
-        enter((slf, args, count, names), |slf, vector| {
-            let (_, wanted) = vector.read("call_soon", None)?;
-            LoopCore::soon(slf, &wanted, "call_soon", LoopCore::push).map(Py::into_any)
-        })
-    }
-}
-
-unsafe extern "C" fn call_soon_threadsafe(
-    slf: *mut PyObject,
-    args: *const *mut PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut PyObject,
-) -> *mut PyObject {
-    // SAFETY: the interpreter calls the method of a class with these.
-    unsafe {
-        enter((slf, args, count, names), |slf, vector| {
-            let (_, wanted) = vector.read("call_soon_threadsafe", None)?;
-            let push = LoopCore::push_shared;
-            LoopCore::soon(slf, &wanted, "call_soon_threadsafe", push).map(Py::into_any)
-        })
-    }
-}
-
-unsafe extern "C" fn call_later(
-    slf: *mut PyObject,
-    args: *const *mut PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut PyObject,
-) -> *mut PyObject {
-    // SAFETY: the interpreter calls the method of a class with these.
-    unsafe {
-        enter((slf, args, count, names), |slf, vector| {
-            let (delay, wanted) = vector.read("call_later", Some("delay"))?;
-            let delay = seconds(delay, "delay must not be None")?;
-            LoopCore::timer(slf, now() + delay, &wanted, "call_later").map(Py::into_any)
-        })
-    }
-}
-
-unsafe extern "C" fn call_at(
-    slf: *mut PyObject,
-    args: *const *mut PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut PyObject,
-) -> *mut PyObject {
-    // SAFETY: the interpreter calls the method of a class with these.
-    unsafe {
-        enter((slf, args, count, names), |slf, vector| {
-            let (when, wanted) = vector.read("call_at", Some("when"))?;
-            let when = seconds(when, "when cannot be None")?;
-            LoopCore::timer(slf, when, &wanted, "call_at").map(Py::into_any)
-        })
-    }
+    // A method refers to its definition for ever, as does what programs keep of it.
+    let definition = Box::leak(Box::new(ffi::PyMethodDef {
+        ml_name: M::NAME.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: enter::<M> },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: M::DOC.as_ptr(),
+    }));
+    // SAFETY: the definition lives for ever, and its flags are those of its function.
+    let method = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), definition) };
+    // SAFETY: it is a new reference, or null with an exception set.
+    let method = unsafe { Bound::from_owned_ptr_or_err(py, method) }?;
+    class.setattr(PyString::new(py, M::LABEL), method)
 }
 
 fn seconds(value: Option<Object<'_, '_>>, refusal: &'static str) -> PyResult<f64> {
@@ -193,13 +201,14 @@ fn seconds(value: Option<Object<'_, '_>>, refusal: &'static str) -> PyResult<f64
 /// Do a method's work, and answer as the interpreter expects it: an object, or null and an exception.
 ///
 /// # Safety
-/// 1. The thread is attached, and the first of `called` is a `LoopCore`.
+/// 1. The thread is attached, and `slf` is a `LoopCore`.
 /// 2. The others are what `METH_FASTCALL | METH_KEYWORDS` promises, alive for the length of the call.
-unsafe fn enter(
-    called: (*mut PyObject, *const *mut PyObject, ffi::Py_ssize_t, *mut PyObject),
-    work: impl FnOnce(&Bound<'_, LoopCore>, &Vector<'_, '_>) -> PyResult<Py<PyAny>>,
+unsafe extern "C" fn enter<M: Method>(
+    slf: *mut PyObject,
+    args: *const *mut PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut PyObject,
 ) -> *mut PyObject {
-    let (slf, args, count, names) = called;
     // SAFETY: duty 1; the token stays in this call.
     let py = unsafe { Python::assume_attached() };
     let answer = catch_unwind(AssertUnwindSafe(|| {
@@ -221,7 +230,8 @@ unsafe fn enter(
             unsafe { std::slice::from_raw_parts(args.cast::<Object<'_, '_>>(), length) }
         };
         let (positional, named) = values.split_at(positional);
-        work(&slf, &Vector { positional, named, names })
+        let (time, wanted) = Vector { positional, named, names }.read(M::LABEL, M::TIME)?;
+        M::call(&slf, time, &wanted)
     }));
     let error = match answer {
         Ok(Ok(object)) => return object.into_ptr(),

@@ -11,19 +11,15 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use whichever_reactor::Side;
 
+use super::bare_socket::BareSocket;
 use super::brief::Brief;
 use super::call::copy_context;
-use super::core::{LoopCore, Waiter};
-use super::errors::os_error;
-use super::flow::{is_bytes_like, not_bytes};
+use super::core::{LoopCore, Ready, Waiter};
+use super::flow::{Level, is_bytes_like, not_bytes};
 use super::reader::Feed;
 use super::receive::Room;
 use super::scene::{Scene, within_scene};
 use crate::lasting::name;
-
-/// asyncio's limits before a protocol is asked to pause.
-pub(super) const HIGH: usize = 64 * 1024;
-pub(super) const LOW: usize = 16 * 1024;
 
 /// Bytes that wait to be sent.
 pub(super) struct Chunk {
@@ -44,14 +40,15 @@ pub(super) struct State {
     /// What the protocol's methods run in.
     pub(super) scene: Scene,
     pub(super) queue: VecDeque<Chunk>,
-    pub(super) queued_bytes: usize,
-    pub(super) high: usize,
-    pub(super) low: usize,
+    /// How many bytes wait there.
+    pub(super) level: Level,
     /// How much the next read makes room for.
     pub(super) room: Room,
     /// Whether `connection_made` has been called, so that reading may begin.
     pub(super) has_begun: bool,
     pub(super) is_closing: bool,
+    /// Whether it has let go of its descriptor.
+    is_over: bool,
     /// Whether the program has paused reading.
     pub(super) is_paused: bool,
     /// Whether the protocol has been asked to pause writing.
@@ -67,6 +64,9 @@ pub(super) struct State {
     /// Who waits for the queue to be empty, with writing forbidden: sendfile.
     pub(super) empty_waiter: Option<Py<PyAny>>,
 }
+
+// A server may hold a hundred thousand of them: what few need is put in a box.
+const _: () = assert!(size_of::<State>() <= 120);
 
 /// The native half of `StreamTransport`.
 #[pyclass(frozen, subclass, module = "whichever._core")]
@@ -84,12 +84,11 @@ impl State {
             feed: None,
             scene: Scene::new(context),
             queue: VecDeque::new(),
-            queued_bytes: 0,
-            high: HIGH,
-            low: LOW,
+            level: Level::new(),
             room: Room::default(),
             has_begun: false,
             is_closing: false,
+            is_over: false,
             is_paused: false,
             is_full: false,
             is_ended: false,
@@ -120,23 +119,24 @@ impl StreamCore {
         self.with(py, |state| state.scene.context.as_ref().map(|own| own.clone_ref(py)))
     }
 
-    pub(super) fn watch(&self, slf: &Bound<'_, Self>, side: Side) -> PyResult<()> {
-        let py = slf.py();
-        let waiter = Waiter::Stream(slf.clone().unbind());
-        let before = self.owner.get().agenda.with(py, |agenda| match agenda.poller.clone() {
-            Some(poller) => agenda.watches.watch(&poller, self.fd, side, waiter),
-            None => Ok(None),
+    /// Begin to read, now that `connection_made` has been called.
+    pub(super) fn begin(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let core = slf.get();
+        let reads = core.with(slf.py(), |state| {
+            state.has_begun = true;
+            state.is_reading()
         });
-        before.map(drop).map_err(|error| os_error(py, &error))
+        let watched = if reads { core.watch(slf, Side::Read) } else { Ok(()) };
+        watched.or_else(|error| Self::fatal(slf, error, "Fatal error: the socket cannot be read."))
+    }
+
+    pub(super) fn watch(&self, slf: &Bound<'_, Self>, side: Side) -> PyResult<()> {
+        self.owner.get().watch_for(slf.py(), self.fd, side, Waiter::Stream(slf.clone().unbind()))
     }
 
     /// Wait no more, and let the kernel know at once.
     pub(super) fn unwatch(&self, py: Python<'_>, side: Side) {
-        let waiter = self.owner.get().agenda.with(py, |agenda| {
-            let poller = agenda.poller.clone()?;
-            agenda.watches.unwatch(&poller, self.fd, side)
-        });
-        drop(waiter);
+        drop(self.owner.get().unwatch_for(py, self.fd, side));
     }
 
     /// Wait no more for a while.
@@ -163,7 +163,10 @@ impl StreamCore {
             Some(given) if !given.is_none() => given.unbind(),
             _ => copy_context(py)?,
         };
-        let fd = sock.call_method0(name!(py, "fileno"))?.extract()?;
+        let fd = match sock.cast_exact::<BareSocket>() {
+            Ok(bare) => bare.get().descriptor(py),
+            Err(_) => sock.call_method0(name!(py, "fileno"))?.extract()?,
+        };
         owner.get().agenda.with(py, |agenda| {
             // Whatever was watched under this number before, it was another file.
             agenda.watches.distrust(fd);
@@ -266,14 +269,15 @@ impl StreamCore {
         LoopCore::call_in(slf.get().owner.bind(py), (call, error), slf.get().context(py))
     }
 
-    /// Begin to read, once `connection_made` has been called.
-    fn _begin(slf: &Bound<'_, Self>) -> PyResult<()> {
+    /// Call `connection_made` in the next turn, and begin to read when it has been called.
+    fn _begin_soon(slf: &Bound<'_, Self>, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = slf.py();
         let core = slf.get();
-        let reads = core.with(slf.py(), |state| {
-            state.has_begun = true;
-            state.is_reading()
-        });
-        if reads { core.watch(slf, Side::Read) } else { Ok(()) }
+        let owner = core.owner.bind(py);
+        let made = protocol.getattr(name!(py, "connection_made"))?;
+        LoopCore::call_in(owner, (made, slf.as_any()), core.context(py))?;
+        owner.get().push(py, Ready::Begin(slf.clone().unbind()));
+        Ok(())
     }
 
     fn pause_reading(&self, py: Python<'_>) {
@@ -307,7 +311,7 @@ impl StreamCore {
         if core.with(py, |state| !state.queue.is_empty() && !state.is_stuck && state.lost == 0) {
             Self::flush(slf)?;
         }
-        Ok(core.with(py, |state| state.queued_bytes))
+        Ok(core.with(py, |state| state.level.bytes))
     }
 
     #[getter]
@@ -316,11 +320,11 @@ impl StreamCore {
     }
 
     fn get_write_buffer_limits(&self, py: Python<'_>) -> (usize, usize) {
-        self.with(py, |state| (state.low, state.high))
+        self.with(py, |state| (state.level.low, state.level.high))
     }
 
     fn _set_limits(slf: &Bound<'_, Self>, low: usize, high: usize) -> PyResult<()> {
-        slf.get().with(slf.py(), |state| (state.low, state.high) = (low, high));
+        slf.get().with(slf.py(), |state| (state.level.low, state.level.high) = (low, high));
         Self::get_write_buffer_size(slf)?;
         Self::after_progress(slf)
     }
@@ -391,9 +395,17 @@ impl StreamCore {
             agenda.poller.clone().map(|poller| agenda.watches.forget(&poller, self.fd))
         });
         drop(old);
-        let old =
-            self.with(py, |state| (state.protocol.take(), state.feed.take(), state.scene.context.take()));
+        let old = self.with(py, |state| {
+            state.is_over = true;
+            (state.protocol.take(), state.feed.take(), state.scene.context.take())
+        });
         drop(old);
+    }
+
+    /// Whether its socket has been closed, or is about to be.
+    #[getter]
+    fn _is_over(&self, py: Python<'_>) -> bool {
+        self.with(py, |state| state.is_over)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -239,6 +239,7 @@ impl LoopCore {
             Ready::Lasting(handle) => self.run_handle(slf, handle.bind(py), true),
             Ready::Stream(stream, Side::Read) => StreamCore::readable(stream.bind(py), self),
             Ready::Stream(stream, Side::Write) => StreamCore::writable(stream.bind(py)),
+            Ready::Begin(stream) => StreamCore::begin(stream.bind(py)),
             Ready::Datagrams(own, Side::Read) => DatagramCore::readable(own.bind(py), self),
             Ready::Datagrams(own, Side::Write) => DatagramCore::writable(own.bind(py)),
             Ready::Sock(fd, side) => self.socket_ready(py, fd, side),
