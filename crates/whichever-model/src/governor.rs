@@ -96,8 +96,10 @@ pub struct Governor {
     most: usize,
     limit: usize,
     phase: Phase,
-    /// When the first tasks were there.
-    begun: Option<Reading>,
+    /// When the first tasks were there, as far as that was seen.
+    begun: Option<f64>,
+    /// Tasks that had ended by then.
+    before: u64,
     /// The step that is being tested.
     test: Option<Step>,
     /// Tasks per second under the present limit, once a turn has told.
@@ -123,6 +125,7 @@ impl Governor {
             limit: least,
             phase: Phase::Blind,
             begun: None,
+            before: 0,
             test: None,
             rate: None,
             usual: f64::INFINITY,
@@ -143,15 +146,15 @@ impl Governor {
     #[must_use]
     pub fn due(&self) -> u64 {
         match self.phase {
-            Phase::Blind => self.begun.map_or(0, |begun| begun.ended) + self.first(),
+            Phase::Blind => self.before + self.first(),
             Phase::Settling(until) => until,
             Phase::Measuring { due, .. } => due,
         }
     }
 
-    /// Other tasks come: what is known of those before does not hold for them.
-    pub fn begin_anew(&mut self) {
-        *self = Self { limit: self.limit, ..Self::new(self.least, self.most) };
+    /// Other tasks come than the `ended` so far: what is known of those does not hold for them.
+    pub fn begin_anew(&mut self, ended: u64) {
+        *self = Self { limit: self.limit, before: ended, ..Self::new(self.least, self.most) };
     }
 
     /// Somebody knows that so many threads are worth it.
@@ -164,7 +167,7 @@ impl Governor {
 
     /// All tasks that have begun wait, no core is used, and others wait for a thread. True when that may be of use.
     pub fn program_waits(&mut self, now: Reading) -> bool {
-        self.begun.get_or_insert(now);
+        self.begun.get_or_insert(now.seconds);
         let is_stalled = self.is_stalled(now);
         if now.waiting == 0 || self.limit >= self.most {
             return false;
@@ -209,10 +212,12 @@ impl Governor {
     }
 
     fn learn_first(&mut self, now: Reading) {
-        let begun = *self.begun.get_or_insert(now);
-        let ended = now.ended - begun.ended;
-        if ended > 0 && self.usual.is_infinite() && now.seconds > begun.seconds {
-            self.usual = now.seconds - begun.seconds;
+        let ended = now.ended - self.before;
+        if let Some(begun) = self.begun
+            && self.usual.is_infinite()
+            && now.seconds > begun
+        {
+            self.usual = now.seconds - begun;
         }
         if ended * TELLING >= count_of(self.limit) {
             self.settle(now);

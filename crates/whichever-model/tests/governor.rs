@@ -261,7 +261,7 @@ fn other_tasks_find_the_threads_there_were_and_may_have_more_at_once() {
     let reading = |seconds, ended| Reading { seconds, ended, working: 3, waiting: 50 };
     governor.program_waits(reading(0.0, 0));
     assert_eq!(governor.limit(), 24);
-    governor.begin_anew();
+    governor.begin_anew(8);
     assert_eq!(governor.limit(), 24);
     governor.program_waits(reading(1.0, 9));
     assert_eq!(governor.limit(), MOST);

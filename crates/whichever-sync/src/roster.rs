@@ -127,16 +127,23 @@ impl Roster {
     /// Whether more workers are at work than may be: then one that has ended a task is to `park`.
     #[must_use]
     pub fn is_crowded(&self) -> bool {
-        self.at_work() > self.limit.load(Ordering::Relaxed)
+        self.at_work() > self.limit()
     }
 
     fn at_work(&self) -> usize {
         self.workers().saturating_sub(self.idle())
     }
 
+    /// Most workers at work.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
     /// Whether another worker may be at work.
-    fn has_room(&self) -> bool {
-        self.at_work() < self.limit.load(Ordering::Relaxed)
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.at_work() < self.limit()
     }
 
     /// Workers there are.

@@ -248,7 +248,7 @@ class Course(Generic[T]):
     def _pool_for(self, engine: EngineName, workers: int) -> Any:
         stable = self._home.stable
         if engine == "threads" and self._home.waits(self._plan.fn):
-            pool = stable.threads()
+            pool = self._home.threads_for(self._plan.fn)
             pool.raise_workers(min(workers, stable.most_threads))
             return pool
         return stable.pool(engine, workers)
@@ -408,7 +408,7 @@ class Course(Generic[T]):
         self._looks_here = False
         stable = self._home.stable
         try:
-            leg = Leg("threads", stable.most_threads, stable.threads())
+            leg = Leg("threads", stable.most_threads, self._home.threads_for(self._plan.fn))
             # The scout's own context is empty: tasks are to see that of whoever called `map`.
             self._context.copy().run(self._start, leg)
         except RuntimeError:
