@@ -1,7 +1,8 @@
 //! How many threads work on tasks that wait: found by what came of more of them, and of fewer.
 //!
 //! While all tasks wait and no core is used, more threads cannot hurt: until tasks have ended that would tell, there are
-//! more at once (the first turn). From then on a step must show what it brought, in tasks that end per second. A step up
+//! more at once (the first turn), but for what the CPU time says that those so far have taken: who starts as many tasks as
+//! keep a core busy for as long as tasks have taken until now has enough. From then on a step must show what it brought, in tasks that end per second. A step up
 //! that brought next to nothing is taken back, and the next attempt waits longer. Tasks that take clearly longer than they
 //! did among few are a sign that threads wait for something that they share, a server or the GIL: then fewer are tried, and
 //! fewer still, as long as as many tasks end. The test of both is the same rate, so that uneven tasks, which make the sign a false one, cost
@@ -18,8 +19,14 @@ const STEP: usize = 4;
 const TELLING: u64 = 4;
 /// Of the first tasks this part tells how long one takes among few.
 const FIRST: u64 = 16;
+/// Cores that tasks with as many threads may keep busy, going by what they have taken so far.
+const FULL: f64 = 1.0;
+/// The same before tasks have ended: they may take twice as long as the first have until now.
+const BLIND_FULL: f64 = 2.0;
 /// A step up must bring this share of what it would if no thread hindered another.
 const WORTH: f64 = 0.25;
+/// Share of what cores can do from which on they are full.
+const NEARLY: f64 = 0.85;
 /// A rate that is higher by less is the same.
 const SAME: f64 = 1.05;
 /// So much of the rate must be left with fewer threads.
@@ -41,6 +48,8 @@ const STALL_TASKS: f64 = 4.0;
 pub struct Reading {
     /// By any clock that only goes on.
     pub seconds: f64,
+    /// CPU seconds that the program has used so far.
+    pub cpu: f64,
     /// Tasks that have ended so far.
     pub ended: u64,
     /// Threads that have a task.
@@ -96,8 +105,8 @@ pub struct Governor {
     most: usize,
     limit: usize,
     phase: Phase,
-    /// When the first tasks were there, as far as that was seen.
-    begun: Option<f64>,
+    /// The first reading, when the first tasks were there.
+    begun: Option<Reading>,
     /// Tasks that had ended by then.
     before: u64,
     /// The step that is being tested.
@@ -108,6 +117,8 @@ pub struct Governor {
     usual: f64,
     /// Seconds of a task in the last turn.
     latest: f64,
+    /// Cores that were busy in it.
+    load: f64,
     up: Hold,
     down: Hold,
     /// The last end of a task that was seen.
@@ -130,6 +141,7 @@ impl Governor {
             rate: None,
             usual: f64::INFINITY,
             latest: 0.0,
+            load: 0.0,
             up: Hold::none(),
             down: Hold::none(),
             moved: None,
@@ -167,7 +179,7 @@ impl Governor {
 
     /// All tasks that have begun wait, no core is used, and others wait for a thread. True when that may be of use.
     pub fn program_waits(&mut self, now: Reading) -> bool {
-        self.begun.get_or_insert(now.seconds);
+        let begun = *self.begun.get_or_insert(now);
         let is_stalled = self.is_stalled(now);
         if now.waiting == 0 || self.limit >= self.most {
             return false;
@@ -176,12 +188,12 @@ impl Governor {
             self.test = None;
             self.step(2 * self.limit, now);
         } else if let Phase::Blind = self.phase {
-            self.limit = (BLIND * self.limit).min(self.most);
+            let enough = self.enough(begun, now, BLIND_FULL * (now.seconds - begun.seconds));
+            self.limit = (BLIND * self.limit).min(self.most).min(enough.max(self.limit));
         } else if let (Some(rate), None) = (self.rate, self.test)
             && now.seconds >= self.up.until
         {
-            self.test = Some(Step { limit: self.limit, top: self.limit, rate });
-            self.step(STEP * self.limit, now);
+            self.try_more(now, rate);
         }
         true
     }
@@ -203,6 +215,7 @@ impl Governor {
             Phase::Measuring { since, .. } => {
                 let seconds = now.seconds - since.seconds;
                 if seconds >= LEAST_TURN_SECONDS {
+                    self.load = (now.cpu - since.cpu) / seconds;
                     self.judge(now, count(now.ended - since.ended) / seconds);
                 } else {
                     self.phase = Phase::Measuring { since, due: now.ended + self.turn() };
@@ -213,15 +226,25 @@ impl Governor {
 
     fn learn_first(&mut self, now: Reading) {
         let ended = now.ended - self.before;
-        if let Some(begun) = self.begun
-            && self.usual.is_infinite()
-            && now.seconds > begun
-        {
-            self.usual = now.seconds - begun;
+        let begun = *self.begun.get_or_insert(now);
+        if self.usual.is_infinite() && now.seconds > begun.seconds {
+            self.usual = now.seconds - begun.seconds;
         }
-        if ended * TELLING >= count_of(self.limit) {
-            self.settle(now);
+        if ended * TELLING < count_of(self.limit) {
+            return;
         }
+        if now.cpu - begun.cpu > FULL * (now.seconds - begun.seconds) * NEARLY {
+            // Threads that wait for a core are of no use. Should there be too few, it will be seen that all wait.
+            self.limit = self.enough(begun, now, BLIND_FULL * self.usual).clamp(self.least, self.limit);
+        }
+        self.settle(now);
+    }
+
+    /// With how many threads, going by the CPU time of a task so far, tasks keep a core busy for so many seconds.
+    fn enough(&self, begun: Reading, now: Reading, seconds: f64) -> usize {
+        let tasks = count(now.ended.saturating_sub(begun.ended)) + threads(now.working);
+        let cpu = (now.cpu - begun.cpu) / tasks.max(1.0);
+        (1..=self.most).rev().find(|&limit| threads(limit) * cpu <= seconds).unwrap_or(1)
     }
 
     /// A turn under the present limit is over, in which so many tasks ended per second.
@@ -238,6 +261,15 @@ impl Governor {
             }
             None => {}
         }
+    }
+
+    /// More threads, as many as the cores may be busy with.
+    fn try_more(&mut self, now: Reading, rate: f64) {
+        let limit = (1..=STEP).rev().map(|times| times * self.limit);
+        let fits = |limit: &usize| threads(*limit) * self.load <= FULL * threads(self.limit);
+        let Some(limit) = limit.into_iter().find(fits).filter(|&limit| limit > self.limit) else { return };
+        self.test = Some(Step { limit: self.limit, top: self.limit, rate });
+        self.step(limit, now);
     }
 
     fn try_fewer(&mut self, now: Reading, top: usize, rate: f64) {

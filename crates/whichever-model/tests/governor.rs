@@ -45,6 +45,8 @@ mod simulation {
         next: usize,
         tasks: usize,
         most: usize,
+        /// CPU seconds that tasks have had the GIL for.
+        cpu: f64,
     }
 
     pub(super) fn run(governor: Governor, tasks: usize, stages: &dyn Fn(usize) -> Vec<Stage>) -> Outcome {
@@ -64,6 +66,7 @@ mod simulation {
             next: 0,
             tasks,
             most: 0,
+            cpu: 0.0,
         };
         world.run();
         Outcome { seconds: world.now_ns as f64 / NS, limit: world.governor.limit(), most: world.most }
@@ -92,7 +95,13 @@ mod simulation {
 
         fn reading(&self) -> Reading {
             let waiting = self.tasks - self.next;
-            Reading { seconds: self.now_ns as f64 / NS, ended: self.ended, working: self.working, waiting }
+            Reading {
+                seconds: self.now_ns as f64 / NS,
+                cpu: self.cpu,
+                ended: self.ended,
+                working: self.working,
+                waiting,
+            }
         }
 
         fn start(&mut self) {
@@ -133,7 +142,8 @@ mod simulation {
                     self.served -= 1;
                     self.in_line.pop_front()
                 }
-                Some(Stage::Held(_)) => {
+                Some(Stage::Held(seconds)) => {
+                    self.cpu += seconds;
                     self.holder = None;
                     self.wants.pop_front()
                 }
@@ -213,6 +223,23 @@ fn tasks_that_wait_and_then_compute_end_with_the_threads_that_keep_the_gil_busy(
 }
 
 #[test]
+fn what_the_first_tasks_compute_bounds_how_many_are_begun_blindly() {
+    let stages = |_| vec![Stage::Held(0.001), Stage::Wait(0.02), Stage::Held(0.008)];
+    let outcome = governed(120, stages);
+    assert!(outcome.most <= 64, "{}", outcome.most);
+    let best = fixed(16, 120, stages);
+    assert!(outcome.seconds < 1.02 * best, "{} of {best}", outcome.seconds);
+}
+
+#[test]
+fn children_that_take_long_to_start_and_then_wait_are_all_started() {
+    let stages = |_| vec![Stage::Held(0.0015), Stage::Wait(0.05)];
+    let outcome = governed(50, stages);
+    let best = fixed(50, 50, stages);
+    assert!(outcome.seconds < 1.15 * best, "{} of {best}", outcome.seconds);
+}
+
+#[test]
 fn uneven_waits_keep_their_threads_though_the_first_ends_tell_of_short_ones() {
     let stages = |task: usize| vec![Stage::Wait([0.002, 0.01, 0.08, 0.3][task % 4])];
     let outcome = governed(20_000, stages);
@@ -243,7 +270,7 @@ fn a_machine_that_gets_busy_gets_fewer_threads() {
 #[test]
 fn threads_that_wait_for_tasks_behind_them_get_company() {
     let mut governor = Governor::new(2, 64);
-    let reading = |seconds, ended| Reading { seconds, ended, working: 8, waiting: 50 };
+    let reading = |seconds, ended| Reading { seconds, cpu: 0.0, ended, working: 8, waiting: 50 };
     for turn in 0..40_u32 {
         governor.observe(reading(f64::from(turn), u64::from(turn) * 32));
     }
@@ -258,7 +285,7 @@ fn threads_that_wait_for_tasks_behind_them_get_company() {
 #[test]
 fn other_tasks_find_the_threads_there_were_and_may_have_more_at_once() {
     let mut governor = Governor::new(3, MOST);
-    let reading = |seconds, ended| Reading { seconds, ended, working: 3, waiting: 50 };
+    let reading = |seconds, ended| Reading { seconds, cpu: 0.0, ended, working: 3, waiting: 50 };
     governor.program_waits(reading(0.0, 0));
     assert_eq!(governor.limit(), 24);
     governor.begin_anew(8);
@@ -290,7 +317,7 @@ proptest! {
         for (pause, more, working, waiting, waits) in steps {
             seconds += pause;
             ended += more;
-            let reading = Reading { seconds, ended, working, waiting };
+            let reading = Reading { seconds, cpu: 0.0, ended, working, waiting };
             if waits { governor.program_waits(reading); } else { governor.observe(reading); }
             prop_assert!((3..=MOST).contains(&governor.limit()));
         }

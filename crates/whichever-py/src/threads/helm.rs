@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 use whichever_model::{Governor, Reading};
-use whichever_sys::monotonic_ns;
+use whichever_sys::{monotonic_ns, process_cpu_ns};
 
 use super::crew::Crew;
 
@@ -94,6 +94,7 @@ impl Crew {
     fn reading(&self) -> Reading {
         Reading {
             seconds: monotonic_ns() as f64 * 1e-9,
+            cpu: process_cpu_ns().map_or(0.0, |cpu_ns| cpu_ns as f64 * 1e-9),
             ended: self.helm.ended.load(Ordering::Relaxed),
             working: self.roster.busy(),
             waiting: self.queue.len(),
