@@ -33,9 +33,11 @@ const SAME: f64 = 1.05;
 const LEFT: f64 = 0.95;
 /// Times as long as among few, from where on tasks seem to wait for one another.
 const LONG: f64 = 1.6;
-/// A turn has so many tasks at least, and takes so long: less would not tell.
+/// A turn is so many tasks for each thread, and so many in all at least, and takes so long: less would not tell, since
+/// tasks that wait for one another end several at a time.
+const TURN: u64 = 2;
 const LEAST_TURN: u64 = 16;
-const LEAST_TURN_SECONDS: f64 = 0.03;
+const LEAST_TURN_SECONDS: f64 = 0.02;
 /// After an attempt in vain the next one waits, each time twice as long.
 const PATIENCE_SECONDS: f64 = 0.5;
 const MOST_PATIENCE_SECONDS: f64 = 30.0;
@@ -169,11 +171,10 @@ impl Governor {
         *self = Self { limit: self.limit, before: ended, ..Self::new(self.least, self.most) };
     }
 
-    /// Somebody knows that so many threads are worth it.
-    pub fn raise(&mut self, limit: usize) {
-        if limit > self.limit {
-            self.limit = limit.min(self.most);
-            self.test = None;
+    /// A forecast says that so many threads are worth it: that counts as long as no task has told anything.
+    pub fn expect(&mut self, limit: usize) {
+        if let Phase::Blind = self.phase {
+            self.limit = limit.clamp(self.limit, self.most);
         }
     }
 
@@ -187,7 +188,9 @@ impl Governor {
         if is_stalled {
             self.test = None;
             self.step(2 * self.limit, now);
-        } else if let Phase::Blind = self.phase {
+        } else if let Phase::Blind = self.phase
+            && now.ended <= self.before
+        {
             let enough = self.enough(begun, now, BLIND_FULL * (now.seconds - begun.seconds));
             self.limit = (BLIND * self.limit).min(self.most).min(enough.max(self.limit));
         } else if let (Some(rate), None) = (self.rate, self.test)
@@ -341,7 +344,7 @@ impl Governor {
 
     /// Tasks of a turn.
     fn turn(&self) -> u64 {
-        count_of(self.limit).max(LEAST_TURN)
+        (TURN * count_of(self.limit)).max(LEAST_TURN)
     }
 
     /// Tasks that tell how long one takes among few.

@@ -61,6 +61,7 @@ class Leg:
         self._wall = 0.0 if metered is None else metered[0]
         self.recent: deque[Any] = deque()  # handed in to threads, but for as many as results were read
         self.given = 0
+        self.at_work = 0  # threads that might work when this was last looked at; 0 as long as it was not
         self._block = 1
         self._block_at = 0.0
         self._window: tuple[float, int, float] | None = None

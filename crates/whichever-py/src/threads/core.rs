@@ -136,13 +136,13 @@ impl ThreadPoolCore {
         Ok(())
     }
 
-    /// Let there be as many as `most` workers from now on, if that is more than before.
+    /// Let there be as many as `most` workers from now on, if that is more than before; where it is being found out how
+    /// many are of use, unless tasks have told already.
     fn raise_workers(&self, py: Python<'_>, most: usize) -> PyResult<()> {
         let plan = self.plan()?;
         plan.workers.fetch_max(most, Ordering::Relaxed);
         let crew = plan.crew(py)?;
-        crew.know_of_use(most);
-        crew.raise(py, most)
+        if crew.expect(most) { crew.call_for_waiting(py) } else { crew.raise(py, most) }
     }
 
     /// Find out from now on how many workers are of use, up to `most`.

@@ -220,6 +220,14 @@ impl Crew {
     /// As `call`.
     pub(super) fn raise(self: &Arc<Self>, py: Python<'_>, most: usize) -> PyResult<()> {
         self.roster.raise(most);
+        self.call_for_waiting(py)
+    }
+
+    /// See to it that somebody comes for what waits, if anything does.
+    ///
+    /// # Errors
+    /// As `call`.
+    pub(super) fn call_for_waiting(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         if self.queue.is_empty() { Ok(()) } else { self.call(py, 1) }
     }
 

@@ -50,11 +50,14 @@ impl Crew {
         }
     }
 
-    /// So many workers are known to be of use.
-    pub(super) fn know_of_use(&self, workers: usize) {
-        if let Some(governor) = self.helm.lock().as_mut() {
-            governor.raise(workers);
-        }
+    /// A forecast says that so many workers are of use. False where nobody finds that out.
+    pub(super) fn expect(&self, workers: usize) -> bool {
+        let mut governor = self.helm.lock();
+        let Some(governor) = governor.as_mut() else { return false };
+        governor.expect(workers);
+        self.helm.due.store(governor.due(), Ordering::Relaxed);
+        self.roster.restrict(governor.limit());
+        true
     }
 
     /// The program waits. True when more workers help now, or may soon.
