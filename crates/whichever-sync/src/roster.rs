@@ -540,7 +540,11 @@ mod tests {
         roster.found();
         assert_eq!((roster.call(9), roster.idle()), (Call::Done, 1), "no other is called for what waits");
         roster.restrict(2);
-        assert_eq!((roster.call(9), roster.workers()), (Call::Done, 2), "it is called before another is started");
+        assert_eq!(
+            (roster.call(9), roster.workers()),
+            (Call::Done, 2),
+            "it is called before another is started"
+        );
         assert!(parked.join().unwrap());
         assert_eq!((roster.coming(), roster.idle()), (1, 0));
         roster.found();

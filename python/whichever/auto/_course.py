@@ -55,7 +55,7 @@ _WORTH_REMEMBERING_SECONDS = 0.05
 _LITTLE_CPU = 0.3
 """Cores: of tasks that use no more in threads, no other engine runs more at once."""
 _WORTH_RECONSIDERING_SECONDS = 0.8
-"""Of work that threads have not begun: they are to end what they have, some tasks are metered, processes may have to start."""
+"""Of work that threads have not begun: they end what they have, tasks are metered, processes may have to start."""
 _TRIAL_SHARE = 20.0
 """A trial is worth its time when the rest takes so many times as long."""
 _START_SECONDS = 0.1
@@ -346,9 +346,10 @@ class Course(Generic[T]):
 
     def _tell_threads(self, leg: Leg) -> None:
         """Note when the pool has found out that fewer threads do as much, or that more do more after all."""
-        if leg.pool is not self._home.stable.growing():
+        growing = self._home.stable.growing()
+        if growing is None or leg.pool is not growing:
             return
-        before, now = leg.at_work, leg.pool.statistics().workers_most
+        before, now = leg.at_work, growing.statistics().workers_most
         leg.at_work = now
         if 0 < now < before:
             leg.workers = now

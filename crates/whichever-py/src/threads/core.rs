@@ -68,7 +68,8 @@ impl ThreadPoolCore {
     ) -> PyResult<()> {
         let crew = Crew::new(py, host.clone_ref(py), workers)?;
         let era = Era { crew, next: OnceLock::new() };
-        let (workers, governed, timeout_ns) = (AtomicUsize::new(workers), AtomicUsize::new(0), in_ns(timeout));
+        let (workers, governed, timeout_ns) =
+            (AtomicUsize::new(workers), AtomicUsize::new(0), in_ns(timeout));
         let plan = Plan { host, new_future, copy_context, workers, governed, timeout_ns, era };
         self.plan.set(plan).map_err(|_| PyRuntimeError::new_err("this pool is open already"))
     }
