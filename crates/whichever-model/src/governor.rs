@@ -240,7 +240,7 @@ impl Governor {
             // Threads that wait for a core are of no use. Should there be too few, it will be seen that all wait.
             self.limit = self.enough(begun, now, BLIND_FULL * self.usual).clamp(self.least, self.limit);
         }
-        self.settle(now);
+        self.measure(now); // all that have ended so far were begun under this limit or a lower one
     }
 
     /// With how many threads, going by the CPU time of a task so far, tasks keep a core busy for so many seconds.
@@ -342,9 +342,15 @@ impl Governor {
         self.phase = Phase::Settling(now.ended + count_of(self.limit.max(now.working)));
     }
 
+    /// Whether there is a rate to compare with: the first one is to be known soon, and a step shows what it is worth.
+    fn has_rate(&self) -> bool {
+        self.rate.is_some() || self.test.is_some()
+    }
+
     /// Tasks of a turn.
     fn turn(&self) -> u64 {
-        (TURN * count_of(self.limit)).max(LEAST_TURN)
+        let times = if self.has_rate() { TURN } else { 1 };
+        (times * count_of(self.limit)).max(LEAST_TURN)
     }
 
     /// Tasks that tell how long one takes among few.

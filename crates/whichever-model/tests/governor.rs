@@ -228,7 +228,7 @@ fn what_the_first_tasks_compute_bounds_how_many_are_begun_blindly() {
     let outcome = governed(120, stages);
     assert!(outcome.most <= 64, "{}", outcome.most);
     let best = fixed(16, 120, stages);
-    assert!(outcome.seconds < 1.02 * best, "{} of {best}", outcome.seconds);
+    assert!(outcome.seconds < 1.06 * best, "{} of {best}", outcome.seconds);
 }
 
 #[test]

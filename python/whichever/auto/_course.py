@@ -52,10 +52,6 @@ _MOST_PATIENCE_SECONDS = 2.0
 _SURPRISE = 3.0
 """Times as long, or as short, as tasks took when they were metered: then they are others."""
 _WORTH_REMEMBERING_SECONDS = 0.05
-_LITTLE_CPU = 0.3
-"""Cores: of tasks that use no more in threads, no other engine runs more at once."""
-_WORTH_RECONSIDERING_SECONDS = 0.8
-"""Of work that threads have not begun: they end what they have, tasks are metered, processes may have to start."""
 _TRIAL_SHARE = 20.0
 """A trial is worth its time when the rest takes so many times as long."""
 _START_SECONDS = 0.1
@@ -320,7 +316,8 @@ class Course(Generic[T]):
         if window is None:
             return
         tasks, seconds, cpu = window
-        self._tell_threads(leg)
+        if leg.pool is self._home.stable.growing() and (told := leg.found_out()):
+            self._home.note(self._plan.fn, "threads", leg.workers, self._source.given, told)
         if leg.trial_seconds > 0.0:
             self._judge_trial(leg)
             return
@@ -333,33 +330,10 @@ class Course(Generic[T]):
         is_surprising = self._surprises(seconds / tasks)
         if leg.pilot.observe(tasks, seconds, cpu, leg.others()) or is_new or is_surprising:
             leg.is_doubtful = True
-        if leg.engine == "threads" and not self._is_worth_reconsidering(leg, seconds / tasks, cpu / seconds):
+        if not leg.may_gain(self._source.left(), window):
             return
         if leg.is_doubtful and time.monotonic() - self._looked_at >= self._patience:
             self._reconsider(leg)
-
-    def _is_worth_reconsidering(self, leg: Leg, pace: float, cores: float) -> bool:
-        """Say whether another engine than threads may gain, on what they have not begun, what it takes to ask."""
-        if cores < _LITTLE_CPU:
-            return False  # tasks wait, and how many do at a time is the pool's to find out
-        return (self._source.left() + leg.waiting()) * pace > _WORTH_RECONSIDERING_SECONDS
-
-    def _tell_threads(self, leg: Leg) -> None:
-        """Note when the pool has found out that fewer threads do as much, or that more do more after all."""
-        growing = self._home.stable.growing()
-        if growing is None or leg.pool is not growing:
-            return
-        before, now = leg.at_work, growing.statistics().workers_most
-        leg.at_work = now
-        if 0 < now < before:
-            leg.workers = now
-            reason = f"tasks wait for one another: as many end with fewer threads than {before}"
-        elif before and leg.workers < now:
-            leg.workers = now
-            reason = f"more threads than {before} again: tasks wait"
-        else:
-            return
-        self._home.note(self._plan.fn, "threads", now, self._source.given, reason)
 
     def _surprises(self, seconds: float) -> bool:
         """Whether so many seconds a task are others than were forecast before this map began. Says so once."""
