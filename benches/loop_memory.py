@@ -25,9 +25,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from _load import built_load
 from _loop_kinds import OURS, installed, versions
 from _result import interleave, write_result
-from loops import START_S, built_load, free_port
+from loops import START_S, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

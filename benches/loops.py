@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from _load import built_load
 from _loop_kinds import OURS, installed, versions
 from _loop_server import BODY, HEAD, PAGE
 from _result import ROOT, interleave, write_result
@@ -288,24 +289,6 @@ def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def built_load() -> Path:
-    """Build the client, with TLS, and give its path."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    command = [
-        "cargo",
-        "build",
-        "--release",
-        "--quiet",
-        "--locked",
-        "-p",
-        "whichever-load",
-        "--features",
-        "tls",
-    ]
-    subprocess.run(command, check=True, cwd=ROOT)
-    return target / "release" / "whichever-load"
-
-
 def asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -325,7 +308,7 @@ def asked() -> argparse.Namespace:
 
 def main() -> None:
     options = asked()
-    load = built_load()
+    load = built_load("tls")
     rows: list[dict[str, Any]] = []
     for cell in CELLS:
         if options.only in str(cell):

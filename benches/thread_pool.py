@@ -3,22 +3,26 @@
     python benches/thread_pool.py [--quick] [--out NAME]
 
 Both run in the same process, round by round (`interleave`), on the interpreter that runs this. On a free-threaded
-build the convoy has no meaning, and the scaling of Python code over two threads is measured instead.
+build the convoy has no meaning, and the scaling of Python code over two threads is measured instead. For tasks that
+wait, bare threads that only nap (`whichever-load naps`) tell what the machine can do at best.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benches._load import built_load
 from benches._result import interleave, write_result
 
 import whichever
@@ -86,6 +90,16 @@ def waiting_efficiency(make: Callable[[int], Executor], _count: int) -> float:
         for future in [pool.submit(time.sleep, NAP_SECONDS) for _ in range(WAITING_TASKS)]:
             future.result()
         return NAP_SECONDS / (time.perf_counter() - begin)
+
+
+def bare_waiting_efficiency() -> float:
+    """Let 100 bare threads nap: the same figure with neither pool nor Python."""
+    command = [built_load(), "naps", str(WAITING_TASKS), str(round(NAP_SECONDS * 1e3))]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+FLOORS = {waiting_efficiency: bare_waiting_efficiency}
+"""What the machine gives at best."""
 
 
 def compute(steps: int) -> int:
@@ -189,13 +203,9 @@ def measure(rounds: int, share: float) -> list[dict[str, Any]]:
     rows = []
     for name, figure, size, aim in FIGURES:
         count = max(1, int(size * share)) if size > 100 and figure is not scaling_efficiency else size
-        found = interleave(
-            {
-                pool: lambda make=make, figure=figure, count=count: figure(make, count)
-                for pool, make in POOLS.items()
-            },
-            rounds,
-        )
+        contenders = {pool: partial(figure, make, count) for pool, make in POOLS.items()}
+        floor = FLOORS.get(figure)
+        found = interleave(contenders | ({"bare": floor} if floor else {}), rounds)
         ours, theirs = (statistics.median(found[pool]) for pool in POOLS)
         better = theirs / ours if name.endswith((", us", ", ms", ", s")) else ours / theirs
         rows.append(
@@ -203,6 +213,7 @@ def measure(rounds: int, share: float) -> list[dict[str, Any]]:
                 "figure": name,
                 "whichever.ThreadPool": _short(ours),
                 "ThreadPoolExecutor": _short(theirs),
+                "bare threads": _short(statistics.median(found["bare"])) if floor else None,
                 "times better": round(better, 2),
                 "aim": aim,
             }

@@ -1,7 +1,8 @@
 """Hold our pools and futures against CPython's own tests of the standard ones.
 
     conformance.py [--threads] [--executor MODULE:CLASS ...] [--start-method NAME ...]
-                   [--python PATH ... | --every-python] [--only TEXT] [--bound SECONDS] [--out NAME | --no-file]
+                   [--python PATH ... | --every-python] [--tests VERSION=FOLDER ...] [--only TEXT] [--bound SECONDS]
+                   [--out NAME | --no-file]
 
 The tests run in processes of their own (``cpython_tests.py`` says how), a new one after each test that is not ok,
 so that neither a hang nor a crash ends the run. Each class is tested on the standard library's three start
@@ -9,6 +10,9 @@ methods, and on ``default``: as the class starts its workers when it is not told
 pool is tested instead, and the future by itself; ``start_method`` says ``threads`` or ``future`` then. Tests that
 read private names are counted apart (``white_box.py`` says which and why). Beside the class stands the standard one,
 run in the same minutes.
+
+A CPython that was installed without its tests can be lent them: ``--tests 3.11=FOLDER`` names a folder that has its
+``test`` package and nothing else, out of Debian's libpython3.11-testsuite and -stdlib, for one.
 
 The exit code is 1 when a black-box test of the first class (of ours, with ``--threads``) is not ok.
 """
@@ -45,13 +49,14 @@ START_METHODS = ("default", "fork", "forkserver", "spawn")
 LACKS = {STANDARD: {"default"}, "loky:ProcessPoolExecutor": {"fork", "forkserver", "spawn"}}
 """Start methods a class is not tested on: the standard class's default is one of the others, and loky takes no
 ``mp_context``."""
-OLDEST = "3.13"
-"""Earlier CPythons have the tests in another form, and are mostly installed without any."""
 GOOD = ("ok", "skip")
 BOUND_S = 60.0
 SHOWN = 300
 """Characters of an error that are kept."""
 FOLDERS = re.compile(r"(?<![\w.])(?:/[\w.+-]+)+/")
+
+
+Command = tuple[object, ...]
 
 
 class NotTestedError(Exception):
@@ -84,12 +89,12 @@ class Subject:
     Attributes:
         executor: ``module:class``.
         start_method: One of `START_METHODS`.
-        python: The interpreter's path.
+        python: The interpreter, and whatever stands before it on a command line.
     """
 
     executor: str
     start_method: str
-    python: Path
+    python: Command
 
 
 @dataclass
@@ -139,7 +144,7 @@ class Run:
     def _process(self, events: Path, begin: int, folder: Path) -> str:
         """Run the child to its end, which comes by itself: it bounds its start and each test."""
         subject = self.subject
-        command = [subject.python, CHILD, subject.executor, subject.start_method, events]
+        command = [*subject.python, CHILD, subject.executor, subject.start_method, events]
         options = ["--from", begin, "--only", self.only, "--bound", self.bound]
         return run_in_group([*command, *options], folder).said
 
@@ -206,27 +211,44 @@ def failures(version: str, subject: Subject, ended: list[Ended]) -> list[dict[st
     ]
 
 
-def has_tests(python: Path) -> bool:
-    """Say whether an interpreter was installed with the tests in the form that is known here."""
-    ask = "import test.support.script_helper, test.test_concurrent_futures.util"
-    done = subprocess.run([python, "-c", ask], capture_output=True, check=False)
-    return done.returncode == 0
+def has_tests(python: Command) -> bool:
+    """Say whether an interpreter has its tests."""
+    ask = "import test.support.script_helper, test.test_concurrent_futures"
+    return subprocess.run([*python, "-c", ask], capture_output=True, check=False).returncode == 0
 
 
-def interpreters(options: argparse.Namespace) -> dict[str, Path]:
+def with_tests(options: argparse.Namespace, version: str, python: Path) -> Command:
+    """Give the command that starts an interpreter with the tests that it was lent, if it was."""
+    lent = dict(options.tests).get(version)
+    return ("env", f"PYTHONPATH={Path(lent).absolute()}", python) if lent else (python,)
+
+
+def interpreters(options: argparse.Namespace) -> dict[str, Command]:
     """Give the interpreters to test under, by version; with ``--every-python``, whichever is installed in each."""
+    found = {}
     if not options.every_python:
-        found = [path.absolute() for path in options.python or [Path(sys.executable)]]
-        return {pythons.version_of(path) or str(path): path for path in found}
-    chosen = {}
-    for version in pythons.VERSIONS[pythons.VERSIONS.index(OLDEST) :]:
+        for path in options.python or [Path(sys.executable)]:
+            version = pythons.version_of(path) or str(path)
+            found[version] = with_tests(options, version, path.absolute())
+        return {version: python for version, python in found.items() if has_tests(python)}
+    for version in pythons.VERSIONS:
         base = pythons.find(version)
-        if base and has_tests(base):
-            chosen[version] = test_all.environment(version, base)
-            test_all.install(version, chosen[version])
+        if base and has_tests(with_tests(options, version, base)):
+            python = test_all.environment(version, base)
+            test_all.install(version, python)
+            found[version] = with_tests(options, version, python)
         else:
             print(f"{version}: {'its tests are not installed' if base else 'not found (make pythons)'}")
-    return chosen
+    return found
+
+
+def lent_tests(words: str) -> tuple[str, str]:
+    """Read VERSION=FOLDER."""
+    version, _, folder = words.partition("=")
+    if not (Path(folder) / "test").is_dir():
+        msg = f"{words!r}: say VERSION=FOLDER, with a folder that holds CPython's package test"
+        raise argparse.ArgumentTypeError(msg)
+    return version, folder
 
 
 def subjects(options: argparse.Namespace) -> list[tuple[str, str]]:
@@ -242,7 +264,7 @@ def start_methods(options: argparse.Namespace, executor: str) -> list[str]:
     return [name for name in wanted if name not in LACKS.get(executor, ())]
 
 
-def hold(options: argparse.Namespace, found: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
+def hold(options: argparse.Namespace, found: dict[str, Command]) -> dict[str, list[dict[str, Any]]]:
     """Run everything that was asked for, saying each row as it is there."""
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
@@ -273,6 +295,7 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--start-method", action="append", choices=START_METHODS)
     parser.add_argument("--python", action="append", type=Path, help="default: this interpreter")
     parser.add_argument("--every-python", action="store_true", help="install into and use all that are found")
+    parser.add_argument("--tests", action="append", type=lent_tests, default=[], metavar="VERSION=FOLDER")
     parser.add_argument("--only", default="", help="part of the names of the tests to run")
     parser.add_argument("--bound", type=float, default=BOUND_S, help="seconds for one test")
     parser.add_argument("--out", help="name of the result file")
@@ -286,9 +309,9 @@ def asked() -> argparse.Namespace:
 def main() -> int:
     """Run, print, write; return the exit code."""
     options = asked()
-    found = {version: python for version, python in interpreters(options).items() if has_tests(python)}
+    found = interpreters(options)
     if not found:
-        print("no interpreter with CPython's tests; try --python or --every-python")
+        print("no interpreter with CPython's tests; try --python, --every-python or --tests")
         return 2
     results = hold(options, found)
     if not results["rows"]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PACKAGE = "test.test_concurrent_futures"
+"""One module up to 3.11."""
 COMMON = ("test_as_completed", "test_wait", "test_init", "test_shutdown")
 PROCESSES = ("test_process_pool", *COMMON, "test_deadlock")
 MODULES = {"threads": ("test_thread_pool", *COMMON), "future": ("test_future",)}
@@ -108,9 +109,11 @@ def cases(way: str, broken: dict[str, str]) -> Iterator[type[unittest.TestCase]]
         way: The start method, or the word that stands in its place.
         broken: Receives the modules that do not load on the class under test, with the reason.
     """
-    for name in MODULES.get(way, PROCESSES):
+    package = importlib.import_module(PACKAGE)
+    parts = [f"{PACKAGE}.{name}" for name in MODULES.get(way, PROCESSES)]
+    for name in parts if hasattr(package, "__path__") else [PACKAGE]:
         try:
-            module = importlib.import_module(f"{PACKAGE}.{name}")
+            module = importlib.import_module(name)
         except AttributeError as error:
             broken[name] = f"the module does not load: {error}"
             continue
@@ -129,7 +132,7 @@ def is_written_for(case: type, way: str) -> bool:
     if way == "threads":
         return getattr(case, "executor_type", None) is futures.ThreadPoolExecutor
     if way == "future":
-        return True
+        return not hasattr(case, "executor_type")
     return bool(getattr(case, "ctx", None) == WRITTEN_FOR.get(way, way))
 
 

@@ -63,6 +63,12 @@ def task(kind):
 
 
 @pytest.fixture
+def new_pool(kind):
+    """Make a pool that nobody else keeps."""
+    return lambda: make(kind, 2)
+
+
+@pytest.fixture
 def make_pool(kind):
     pools = []
 

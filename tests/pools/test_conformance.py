@@ -1,7 +1,6 @@
 """The conformance run tells a good pool from a bad one; and ours passes it."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,7 @@ BOUND_S = 30
 
 def ended(room, executor, only, *, start_method="fork", bound=BOUND_S):
     conformance = room("tools", "conformance")
-    subject = conformance.Subject(executor, start_method, Path(sys.executable))
+    subject = conformance.Subject(executor, start_method, (sys.executable,))
     return conformance.Run(subject, bound, only).finish()
 
 

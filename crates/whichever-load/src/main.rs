@@ -1,27 +1,31 @@
-//! The other end of the event loop's benches: a client that loads a server, and the bare server that is the floor.
+//! The other end of benches: a client that loads a server, the bare server that is the floor, and bare threads that are.
 //!
 //! ```text
 //! whichever-load drive tcp|unix|udp|tls ADDRESS CONNECTIONS MESSAGE_BYTES ANSWER_BYTES SECONDS [AUTHORITY.pem]
 //! whichever-load echo tcp|unix|udp ADDRESS
 //! whichever-load hold tcp|unix ADDRESS CONNECTIONS
+//! whichever-load naps THREADS MILLISECONDS
 //! ```
 //!
 //! `drive` keeps one message in flight on each connection and prints what it counted as one line of JSON; a message is
 //! so many bytes, or `@FILE`'s. `echo`
 //! says `ready` and answers until it is killed: level-triggered epoll, read once, write at once, nothing else; what
 //! an event loop cannot do with fewer system calls. `hold` opens connections, says `ready`, and keeps them idle
-//! until its standard input ends. One thread each. Not part of what is installed.
+//! until its standard input ends. One thread each. `naps` is the floor of a thread pool whose tasks wait: the ideal time
+//! over the time it took. Not part of what is installed.
 
 #![forbid(unsafe_code)]
 
 mod drive;
 mod floor;
+mod naps;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 use std::{env, fs};
 
 use stream::{Kind, Stream};
@@ -29,7 +33,8 @@ use stream::{Kind, Stream};
 const USAGE: &str =
     "whichever-load drive KIND ADDRESS CONNECTIONS MESSAGE_BYTES ANSWER_BYTES SECONDS [AUTHORITY]
 whichever-load echo KIND ADDRESS
-whichever-load hold KIND ADDRESS CONNECTIONS";
+whichever-load hold KIND ADDRESS CONNECTIONS
+whichever-load naps THREADS MILLISECONDS";
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -57,6 +62,10 @@ fn run(words: &[&str]) -> io::Result<()> {
             let _held = open(parsed(kind)?, address, parsed(connections)?, None)?;
             writeln!(io::stdout(), "ready")?;
             io::stdin().read_to_end(&mut Vec::new()).map(drop)
+        }
+        ["naps", threads, milliseconds] => {
+            let nap = Duration::from_millis(parsed(milliseconds)?);
+            writeln!(io::stdout(), "{:.4}", naps::efficiency(parsed(threads)?, nap)?)
         }
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, USAGE)),
     }

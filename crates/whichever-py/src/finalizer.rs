@@ -52,21 +52,36 @@ impl Finalizer {
 
 impl Drop for Finalizer {
     fn drop(&mut self) {
-        let Some(work) = self.lock().take() else { return };
+        let mut left = self.lock().take();
+        if left.is_none() {
+            return;
+        }
         Python::attach(|py| {
             let _raised = Aside::new(py);
             if !is_finalizing(py)
-                && let Err(error) = run(py, &work)
+                && let Err(error) = run_and_drop(py, &mut left)
             {
-                ctrl_c::report(py, error, Some(work.0.bind(py)));
+                ctrl_c::report(py, error, left.as_ref().map(|(work, _)| work.bind(py)));
             }
-            drop(work);
+            left = None;
         });
     }
 }
 
 fn run(py: Python<'_>, (work, args): &(Py<PyAny>, Py<PyTuple>)) -> PyResult<()> {
     ctrl_c::in_spite_of_ctrl_c(py, || outside::call(work.bind(py), args.bind(py)).map(drop))
+}
+
+/// Drop the work as soon as it is done, before Ctrl-C comes again: with it may go what has a `__del__`, where it would be
+/// lost.
+fn run_and_drop(py: Python<'_>, left: &mut Option<(Py<PyAny>, Py<PyTuple>)>) -> PyResult<()> {
+    ctrl_c::in_spite_of_ctrl_c(py, || {
+        if let Some((work, args)) = &*left {
+            outside::call(work.bind(py), args.bind(py))?;
+        }
+        *left = None;
+        Ok(())
+    })
 }
 
 /// Whether the interpreter takes its modules apart: what is still open was ended before, and the work may lack what it needs.

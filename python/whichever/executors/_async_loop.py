@@ -179,8 +179,9 @@ class LoopThread(Ending):
 
     def cancel(self, task: asyncio.Task[None]) -> None:
         """Cancel a coroutine that was started."""
-        if self._loop is not None:
-            _call(self._loop, task.cancel)
+        loop = self._loop
+        if loop is not None:
+            _call(loop, task.cancel)
 
     def close(self, *, cancel_futures: bool = False) -> None:
         """Take in nothing more; end when all is done."""
@@ -262,6 +263,8 @@ class LoopThread(Ending):
         except BaseException as error:  # noqa: BLE001 - whatever it is, tasks must not wait for ever
             self._break(error)
         finally:
+            # The loop goes here: what is asyncio's own at its end loses a Ctrl-C that the main thread meets in it.
+            self._loop = self._finished = None
             self._over.set()
             self.forget()
 

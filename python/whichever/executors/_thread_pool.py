@@ -192,6 +192,7 @@ class _Host(Ending):
         self._daemon = daemon
         self.threads: list[_Thread] = []
         self._count = itertools.count()
+        self._alarm: threading.Event | None = None  # wakes the timekeeper, if there is one
 
     def hire(self, worker: _core.ThreadWorker) -> None:
         """Start a thread for `worker`."""
@@ -208,8 +209,18 @@ class _Host(Ending):
                 raise error.__context__ from None
             raise
 
+    def leave(self) -> None:
+        """Hear that a thread ends. With the last one the pool is over, or has nothing to do for now."""
+        self.forget()
+        worker = self._latest_worker()
+        if worker is not None and worker.fellows():
+            self.keep()  # whoever starts one meanwhile does so later than this looks, or is seen by it
+        elif self._alarm is not None:
+            self._alarm.set()
+
     def keep_time(self, keeper: _core.Timekeeper, alarm: threading.Event) -> None:
         """Start the thread that gives up tasks which are past their time."""
+        self._alarm = alarm
         name = f"{self._prefix}_timekeeper"
         threading.Thread(target=_keep_time, args=(keeper, alarm), name=name, daemon=True).start()
 
@@ -245,19 +256,27 @@ class _Host(Ending):
             thread = next(
                 (thread for thread in self.threads if thread is not me and thread.is_needed()), None
             )
+            worker = self._latest_worker()
             if thread is not None:
                 # A signal that comes just before a wait does not end it: no wait is long.
                 thread.join(min(left, SLICE_SECONDS))
-            elif self.threads and self.threads[-1].worker.fellows() > own:
+            elif worker is not None and worker.fellows() > own:
                 time.sleep(_STARTING_SECONDS)  # somebody is just starting one
             else:
                 return
 
+    def _latest_worker(self) -> _core.ThreadWorker | None:
+        """Return the worker of the thread that was started last; None when all have ended."""
+        # A child has threads of its own behind those of its parent.
+        workers = (thread.worker for thread in reversed(self.threads))
+        return next((worker for worker in workers if worker is not None), None)
+
     def end_at_exit(self, *, interrupted: bool) -> None:
         """Run what was handed in, unless nobody shall wait for it; then see the threads end."""
         hurries = interrupted or self.is_left
-        for thread in self.threads[-1:]:  # a child has threads of its own behind those of its parent
-            thread.worker.close(cancel_futures=hurries)
+        worker = self._latest_worker()
+        if worker is not None:
+            worker.close(cancel_futures=hurries)
         self.join(_LEAVE_SECONDS if hurries else None)
 
 
@@ -270,8 +289,8 @@ class _Thread(threading.Thread):
 
     def __init__(self, worker: _core.ThreadWorker, host: _Host, *, name: str, daemon: bool) -> None:
         super().__init__(name=name, daemon=True)
-        self.worker = worker
-        self._host = host
+        self.worker: _core.ThreadWorker | None = worker
+        self._host: _Host | None = host
         self._shown_daemon = True
         self._pools_daemon = daemon
 
@@ -286,22 +305,33 @@ class _Thread(threading.Thread):
 
     def is_needed(self) -> bool:
         """Say whether it runs and somebody cares: its task was not given up."""
-        return self.is_alive() and not self.worker.is_overdue()
+        worker = self.worker
+        return self.is_alive() and not (worker is not None and worker.is_overdue())
 
     def run(self) -> None:
         """Work until the pool is over."""
         self._shown_daemon = self._pools_daemon
-        enter_thread(self._host.sharers)
-        worker = self.worker
+        worker, host = self.worker, self._host
+        if worker is None or host is None:
+            return
+        try:
+            self._work(worker, host)
+        finally:
+            # The pool's core holds the host, and that this thread: nobody could collect the circle.
+            self.worker = self._host = None
+            host.leave()
+
+    def _work(self, worker: _core.ThreadWorker, host: _Host) -> None:
+        enter_thread(host.sharers)
         if not worker.start():
             return
         try:
-            initializer, initargs = self._host.begin
+            initializer, initargs = host.begin
             if initializer is not None:
                 initializer(*initargs)
         except BaseException as error:
             _LOGGER.critical("Exception in initializer:", exc_info=True)
-            self._host.cause = error
+            host.cause = error
             worker.break_down("A thread initializer failed, the thread pool is not usable anymore")
             return
         try:
@@ -310,7 +340,7 @@ class _Thread(threading.Thread):
             _LOGGER.critical("Exception in worker", exc_info=True)
             worker.quit()
         if worker.is_overdue():
-            self._host.threads.remove(self)  # another has its place
+            host.threads.remove(self)  # another has its place
 
 
 def _keep_time(keeper: _core.Timekeeper, alarm: threading.Event) -> None:

@@ -9,11 +9,11 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The wait at first.
-const FIRST_NS: u64 = 40_000_000;
+const FIRST_NS: u64 = 20_000_000;
 /// The shortest wait: that of a thread that asks for the GIL while somebody computes.
 const LEAST_NS: u64 = 5_000_000;
 /// The longest: nothing that waits for a task of the pool waits much longer for its start.
-const MOST_NS: u64 = 160_000_000;
+const MOST_NS: u64 = 80_000_000;
 /// By then a worker that was let through has had the GIL, if it wants it for long.
 const RIPE_NS: u64 = 30_000_000;
 
