@@ -1,8 +1,7 @@
 //! How many threads work on tasks that wait: found by what came of more of them, and of fewer.
 //!
 //! While all tasks wait and no core is used, more threads cannot hurt: until tasks have ended that would tell, there are
-//! more at once (the first turn), but for what the CPU time says that those so far have taken: who starts as many tasks as
-//! keep a core busy for as long as tasks have taken until now has enough. From then on a step must show what it brought, in tasks that end per second. A step up
+//! more at once (the first turn). If a core is full by then, there are as many as keep it so. From then on a step must show what it brought, in tasks that end per second. A step up
 //! that brought next to nothing is taken back, and the next attempt waits longer. Tasks that take clearly longer than they
 //! did among few are a sign that threads wait for something that they share, a server or the GIL: then fewer are tried, and
 //! fewer still, as long as as many tasks end. The test of both is the same rate, so that uneven tasks, which make the sign a false one, cost
@@ -21,8 +20,10 @@ const TELLING: u64 = 4;
 const FIRST: u64 = 16;
 /// Cores that tasks with as many threads may keep busy, going by what they have taken so far.
 const FULL: f64 = 1.0;
-/// The same before tasks have ended: they may take twice as long as the first have until now.
-const BLIND_FULL: f64 = 2.0;
+/// Of the time that the first task took, the part that as many threads as are enough then may fill.
+const FIRST_FULL: f64 = 2.0;
+/// CPU seconds that it takes to start a thread, about: no task's own.
+const STARTING: f64 = 1e-4;
 /// A step up must bring this share of what it would if no thread hindered another.
 const WORTH: f64 = 0.25;
 /// Share of what cores can do from which on they are full.
@@ -180,7 +181,7 @@ impl Governor {
 
     /// All tasks that have begun wait, no core is used, and others wait for a thread. True when that may be of use.
     pub fn program_waits(&mut self, now: Reading) -> bool {
-        let begun = *self.begun.get_or_insert(now);
+        self.begun.get_or_insert(now);
         let is_stalled = self.is_stalled(now);
         if now.waiting == 0 || self.limit >= self.most {
             return false;
@@ -188,11 +189,8 @@ impl Governor {
         if is_stalled {
             self.test = None;
             self.step(2 * self.limit, now);
-        } else if let Phase::Blind = self.phase
-            && now.ended <= self.before
-        {
-            let enough = self.enough(begun, now, BLIND_FULL * (now.seconds - begun.seconds));
-            self.limit = (BLIND * self.limit).min(self.most).min(enough.max(self.limit));
+        } else if let Phase::Blind = self.phase {
+            self.limit = (BLIND * self.limit).min(self.most);
         } else if let (Some(rate), None) = (self.rate, self.test)
             && now.seconds >= self.up.until
         {
@@ -238,7 +236,7 @@ impl Governor {
         }
         if now.cpu - begun.cpu > FULL * (now.seconds - begun.seconds) * NEARLY {
             // Threads that wait for a core are of no use. Should there be too few, it will be seen that all wait.
-            self.limit = self.enough(begun, now, BLIND_FULL * self.usual).clamp(self.least, self.limit);
+            self.limit = self.enough(begun, now, FIRST_FULL * self.usual).clamp(self.least, self.limit);
         }
         self.measure(now); // all that have ended so far were begun under this limit or a lower one
     }
@@ -246,7 +244,7 @@ impl Governor {
     /// With how many threads, going by the CPU time of a task so far, tasks keep a core busy for so many seconds.
     fn enough(&self, begun: Reading, now: Reading, seconds: f64) -> usize {
         let tasks = count(now.ended.saturating_sub(begun.ended)) + threads(now.working);
-        let cpu = (now.cpu - begun.cpu) / tasks.max(1.0);
+        let cpu = ((now.cpu - begun.cpu) / tasks.max(1.0) - STARTING).max(0.0);
         (1..=self.most).rev().find(|&limit| threads(limit) * cpu <= seconds).unwrap_or(1)
     }
 

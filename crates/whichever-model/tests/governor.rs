@@ -223,15 +223,6 @@ fn tasks_that_wait_and_then_compute_end_with_the_threads_that_keep_the_gil_busy(
 }
 
 #[test]
-fn what_the_first_tasks_compute_bounds_how_many_are_begun_blindly() {
-    let stages = |_| vec![Stage::Held(0.001), Stage::Wait(0.02), Stage::Held(0.008)];
-    let outcome = governed(120, stages);
-    assert!(outcome.most <= 64, "{}", outcome.most);
-    let best = fixed(16, 120, stages);
-    assert!(outcome.seconds < 1.06 * best, "{} of {best}", outcome.seconds);
-}
-
-#[test]
 fn children_that_take_long_to_start_and_then_wait_are_all_started() {
     let stages = |_| vec![Stage::Held(0.0015), Stage::Wait(0.05)];
     let outcome = governed(50, stages);
