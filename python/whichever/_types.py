@@ -313,6 +313,7 @@ class ThreadPoolStatistics:
         running: Threads that run a task now.
         workers: Threads.
         workers_idle: Threads that sleep.
+        workers_most: Threads that may work at a time. The automatic pool's find out how many are of use.
         workers_overdue: Threads that still run a task that was given up. Others have taken their places, where
             there were not too many of them.
         held_back: Times a thread left a waiting task alone while a task held the GIL: it could only have queued for
@@ -328,6 +329,7 @@ class ThreadPoolStatistics:
     running: int
     workers: int
     workers_idle: int
+    workers_most: int
     workers_overdue: int
     held_back: int
 

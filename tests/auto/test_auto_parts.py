@@ -223,6 +223,54 @@ def test_more_workers_come_for_tasks_that_wait():
         assert all(future.result() for future in futures)
 
 
+def test_a_pool_that_governs_itself_has_fewer_threads_at_work_where_they_wait_for_one_another():
+    server, opens, done = threading.Semaphore(4), threading.Event(), threading.Event()
+
+    def ask():
+        opens.wait(20)
+        with server:
+            done.wait(0.002)
+
+    with whichever.ThreadPool(2) as pool:
+        pool.govern(64)
+
+        def most(wait):
+            while pool.statistics().waiting < 256:
+                pool.submit(ask)
+            if wait:
+                pool.program_waits()
+            return pool.statistics().workers_most
+
+        assert until(lambda: most(wait=True) == 64 and pool.statistics().running == 64)
+        opens.set()
+        assert until(lambda: most(wait=False) < 64)
+        assert until(lambda: pool.statistics().running < 64 or most(wait=False) == 64)
+        done.set()
+    counts = pool.statistics()
+    assert counts.returned == counts.submitted
+
+
+def test_a_pool_that_governs_itself_forgets_what_it_found_but_not_its_threads():
+    with whichever.ThreadPool(2) as pool:
+        pool.govern(64)
+        gate = threading.Event()
+        futures = [pool.submit(gate.wait, 10) for _ in range(100)]
+        assert pool.statistics().workers_most == 2
+        assert until(lambda: not pool.program_waits() and pool.statistics().running == 64)
+        pool.govern_anew()
+        pool.raise_workers(32)  # a forecast that they are more than
+        assert pool.statistics().workers_most == 64
+        gate.set()
+        assert all(future.result() for future in futures)
+
+
+def test_threads_that_wait_for_a_task_behind_them_get_company(make_pool):
+    pool, gate = make_pool(), threading.Event()
+    behind = [pool.submit(gate.wait, 20) for _ in range(100)]
+    pool.submit(gate.set)
+    assert all(future.result(20) for future in behind)
+
+
 def test_all_items_of_a_lazy_map_are_handed_in_when_asked(threads):
     items = iter(range(5000))
     results = lazily(threads, abs, items)

@@ -11,6 +11,7 @@ mod contention;
 mod correct;
 mod engine;
 mod forecast;
+mod governor;
 mod ledger;
 mod phrase;
 mod pilot;
@@ -24,6 +25,7 @@ mod why;
 
 pub use choose::{CLOSE, TIE, decide};
 pub use engine::{Costs, Engine, EngineCost};
+pub use governor::{Governor, Reading};
 pub use ledger::{BlockedKind, Ledger, Parts};
 pub use pilot::{Pilot, Window};
 pub use question::{Answer, Contender, Forecast, Limit, Measurement, Payload, Question, Trial};

@@ -4,7 +4,8 @@
 //! before it sleeps) or **idle** (asleep until it is called). Calling costs a system call and, on an interpreter with a
 //! GIL, a thread that waits for it; so few are coming at a time, and each that finds a task calls the next for what is
 //! left. What holds at every moment, but for steps under way: *if a task waits, somebody is coming, or nobody is idle
-//! and no worker may be added*.
+//! and no worker may be added, or as many are at work as may be*: a pool may be told to have fewer at work than it has
+//! workers. Those that are too many park: they sleep among the idle until others are too few.
 //!
 //! No wake is lost: a submitter makes its task visible, then looks who is coming or idle; a worker says that it is idle and
 //! no longer coming, then looks for tasks. Between the two steps of each stands a `SeqCst` fence, so at least one of them
@@ -74,6 +75,8 @@ pub struct Roster {
     closed: AtomicBool,
     /// Most workers. It only rises.
     most: AtomicUsize,
+    /// Most workers at work, which are all that are not idle.
+    limit: AtomicUsize,
     /// Most workers that are called although others are still coming.
     most_coming: usize,
     /// Workers that wait until it helps that they take a task: while there is one, no other need come.
@@ -91,6 +94,7 @@ impl Roster {
             workers: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             most: AtomicUsize::new(most),
+            limit: AtomicUsize::new(most),
             most_coming: most_coming.max(1),
             calm: AtomicUsize::new(0),
         }
@@ -110,6 +114,36 @@ impl Roster {
     /// wait.
     pub fn raise(&self, most: usize) {
         self.most.fetch_max(most, Ordering::SeqCst);
+        self.limit.fetch_max(most, Ordering::SeqCst);
+    }
+
+    /// Let as many as `limit` workers be at work from now on, more or fewer than before: at least one. There may be as many
+    /// then. Say `call` if they are more.
+    pub fn restrict(&self, limit: usize) {
+        self.most.fetch_max(limit, Ordering::SeqCst);
+        self.limit.store(limit.max(1), Ordering::SeqCst);
+    }
+
+    /// Whether more workers are at work than may be: then one that has ended a task is to `park`.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.at_work() > self.limit()
+    }
+
+    fn at_work(&self) -> usize {
+        self.workers().saturating_sub(self.idle())
+    }
+
+    /// Most workers at work.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Whether another worker may be at work.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.at_work() < self.limit()
     }
 
     /// Workers there are.
@@ -143,12 +177,15 @@ impl Roster {
         if self.coming.load(Ordering::Relaxed) >= self.most_coming().min(waiting) {
             return Call::Done;
         }
+        if !self.has_room() {
+            return Call::Done; // who is at work comes for what waits
+        }
         if self.call_idle() || !self.add_worker() { Call::Done } else { Call::Hire }
     }
 
     /// Call one that sleeps, if fewer are coming than may be and `waiting` need. Starts nobody.
     pub fn call_another(&self, waiting: usize) {
-        if self.coming.load(Ordering::Relaxed) < self.most_coming().min(waiting) {
+        if self.coming.load(Ordering::Relaxed) < self.most_coming().min(waiting) && self.has_room() {
             self.call_idle();
         }
     }
@@ -186,6 +223,27 @@ impl Roster {
         false
     }
 
+    /// Sleep, as the worker of `seat`, which counts as coming, while enough others are at work. False when they are not. It
+    /// counts as coming before and after.
+    pub fn park(&self, seat: &Arc<Seat>) -> bool {
+        let mut idle = self.lock();
+        if self.is_closed() || !self.is_crowded() {
+            return false;
+        }
+        idle.push(Arc::clone(seat));
+        self.idle_count.store(idle.len(), Ordering::Relaxed);
+        drop(idle);
+        self.coming.fetch_sub(1, Ordering::SeqCst);
+        // Who makes room, by `restrict`, `lose`, `close` or by going to sleep itself, does so before such a fence and looks
+        // for sleepers behind it; who handed a task in while this one counted as coming has done so before it.
+        fence(Ordering::SeqCst);
+        if (self.is_closed() || self.has_room()) && self.return_unasked(seat) {
+            return false;
+        }
+        self.sleep(seat);
+        true
+    }
+
     /// A worker that counts as coming did not start.
     pub fn unhire(&self) {
         self.lose(true);
@@ -197,6 +255,8 @@ impl Roster {
             self.coming.fetch_sub(1, Ordering::SeqCst);
         }
         self.workers.fetch_sub(1, Ordering::SeqCst);
+        // Pairs with the fence in `park`: there is room for one that is about to sleep, and it sees that, or we see it.
+        fence(Ordering::SeqCst);
     }
 
     /// A worker that was lost is back, if there is a place: then it counts as coming.
@@ -390,10 +450,20 @@ mod tests {
             })
         }
 
+        fn next_task(&self, coming: &mut bool, seat: &Arc<Seat>) -> Option<u64> {
+            if self.roster.is_crowded() {
+                if !std::mem::replace(coming, true) {
+                    self.roster.come();
+                }
+                self.roster.park(seat);
+            }
+            self.queue.pop(0, 1)
+        }
+
         fn work(self: &Arc<Self>) {
             let (seat, mut spin, mut coming) = (Arc::new(Seat::default()), Spin::new(), true);
             loop {
-                while let Some(task) = self.queue.pop(0, 1) {
+                while let Some(task) = self.next_task(&mut coming, &seat) {
                     if std::mem::take(&mut coming) {
                         self.roster.found();
                     }
@@ -446,6 +516,50 @@ mod tests {
         for task in 1..=20_000_u64 {
             threads.extend(pool.submit(task));
             if task % 7 == 0 {
+                until(|| pool.queue.is_empty());
+            }
+        }
+        until(|| pool.sum.load(Ordering::SeqCst) == 20_000 * 20_001 / 2);
+        pool.roster.close();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+
+    #[test]
+    fn workers_that_are_too_many_park_until_there_is_room() {
+        let roster = Arc::new(Roster::new(4, 4));
+        let seats: Vec<_> = (0..2).map(|_| Arc::new(Seat::default())).collect();
+        assert_eq!([roster.call(9), roster.call(9)], [Call::Hire, Call::Hire]);
+        roster.restrict(1);
+        assert!(roster.is_crowded());
+        let parked = std::thread::spawn({
+            let (roster, seat) = (Arc::clone(&roster), Arc::clone(&seats[0]));
+            move || roster.park(&seat)
+        });
+        until(|| roster.idle() == 1);
+        assert!(!roster.is_crowded() && !roster.park(&seats[1]), "one stays at work");
+        roster.found();
+        assert_eq!((roster.call(9), roster.idle()), (Call::Done, 1), "no other is called for what waits");
+        roster.restrict(2);
+        assert_eq!(
+            (roster.call(9), roster.workers()),
+            (Call::Done, 2),
+            "it is called before another is started"
+        );
+        assert!(parked.join().unwrap());
+        assert_eq!((roster.coming(), roster.idle()), (1, 0));
+        roster.found();
+        roster.restrict(3);
+        assert_eq!(roster.call(9), Call::Hire);
+    }
+
+    #[test]
+    fn every_task_is_taken_however_the_limit_changes() {
+        let pool = Pool::new(4, 2);
+        let mut threads = Vec::new();
+        for task in 1..=20_000_u64 {
+            threads.extend(pool.submit(task));
+            pool.roster.restrict(1 + usize::try_from(task).unwrap() % 4);
+            if task % 64 == 0 {
                 until(|| pool.queue.is_empty());
             }
         }

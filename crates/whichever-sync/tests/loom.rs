@@ -200,3 +200,62 @@ fn of_two_that_are_coming_one_steps_down_and_no_task_is_left() {
         assert_eq!((taken.load(Ordering::SeqCst), roster.workers()), (2, 0));
     });
 }
+
+#[test]
+fn of_two_at_work_where_one_may_be_one_parks_and_no_task_is_left() {
+    explore(2, || {
+        let pool = pool(2, 2);
+        (0..2).for_each(|_| pool.queue.push(0, 1));
+        assert_eq!([pool.roster.call(2), pool.roster.call(2)], [Call::Hire, Call::Hire]);
+        pool.roster.restrict(1);
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                let pool = Arc::clone(&pool);
+                thread::spawn(move || {
+                    pool.roster.park(&Arc::new(Seat::default()));
+                    pool.work();
+                })
+            })
+            .collect();
+        pool.roster.close();
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        assert_eq!((pool.sum.load(Ordering::SeqCst), pool.roster.workers()), (2, 0));
+    });
+}
+
+#[test]
+fn who_parks_while_room_is_made_comes_back() {
+    explore(3, || {
+        let pool = pool(2, 2);
+        pool.queue.push(0, 1);
+        assert_eq!([pool.roster.call(2), pool.roster.call(2)], [Call::Hire, Call::Hire]);
+        pool.roster.found(); // one has a task that never ends
+        pool.roster.restrict(1);
+        let other = Arc::clone(&pool);
+        let worker = thread::spawn(move || {
+            other.roster.park(&Arc::new(Seat::default()));
+            assert_eq!(other.queue.pop(0, 1), Some(1));
+        });
+        pool.roster.restrict(2);
+        assert_eq!(pool.roster.call(1), Call::Done);
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn who_parks_while_the_other_goes_comes_back() {
+    explore(3, || {
+        let pool = pool(2, 2);
+        pool.queue.push(0, 1);
+        assert_eq!([pool.roster.call(2), pool.roster.call(2)], [Call::Hire, Call::Hire]);
+        pool.roster.restrict(1);
+        let other = Arc::clone(&pool);
+        let worker = thread::spawn(move || {
+            other.roster.park(&Arc::new(Seat::default()));
+            assert_eq!(other.queue.pop(0, 1), Some(1));
+        });
+        pool.roster.lose(true);
+        pool.roster.call_another(1);
+        worker.join().unwrap();
+    });
+}

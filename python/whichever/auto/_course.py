@@ -248,7 +248,7 @@ class Course(Generic[T]):
     def _pool_for(self, engine: EngineName, workers: int) -> Any:
         stable = self._home.stable
         if engine == "threads" and self._home.waits(self._plan.fn):
-            pool = stable.threads()
+            pool = self._home.threads_for(self._plan.fn)
             pool.raise_workers(min(workers, stable.most_threads))
             return pool
         return stable.pool(engine, workers)
@@ -316,6 +316,8 @@ class Course(Generic[T]):
         if window is None:
             return
         tasks, seconds, cpu = window
+        if leg.pool is self._home.stable.growing() and (told := leg.found_out()):
+            self._home.note(self._plan.fn, "threads", leg.workers, self._source.given, told)
         if leg.trial_seconds > 0.0:
             self._judge_trial(leg)
             return
@@ -328,6 +330,8 @@ class Course(Generic[T]):
         is_surprising = self._surprises(seconds / tasks)
         if leg.pilot.observe(tasks, seconds, cpu, leg.others()) or is_new or is_surprising:
             leg.is_doubtful = True
+        if not leg.may_gain(self._source.left(), window):
+            return
         if leg.is_doubtful and time.monotonic() - self._looked_at >= self._patience:
             self._reconsider(leg)
 
@@ -408,7 +412,7 @@ class Course(Generic[T]):
         self._looks_here = False
         stable = self._home.stable
         try:
-            leg = Leg("threads", stable.most_threads, stable.threads())
+            leg = Leg("threads", stable.most_threads, self._home.threads_for(self._plan.fn))
             # The scout's own context is empty: tasks are to see that of whoever called `map`.
             self._context.copy().run(self._start, leg)
         except RuntimeError:

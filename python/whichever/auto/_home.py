@@ -22,13 +22,12 @@ if TYPE_CHECKING:
     from whichever._types import EngineName
     from whichever.auto._course import Course
     from whichever.auto._knowledge import Knowledge
+    from whichever.executors import ThreadPool
 
 _FUNCTIONS_KEPT = 256
 _MOST_AT_ONCE = 512
 """Coroutines that wait at once, unless the user says how many."""
 _WAITING_SHARE = 0.05
-_GROWTH = 8
-"""Times as many threads while all wait: who looks again every half millisecond need not be timid."""
 _VARIABLE = "WHICHEVER_ENGINE"
 
 
@@ -59,6 +58,7 @@ class Home:
         self._watches_tasks = False
         self._scout_thread = 0
         self._has_warned = False
+        self._governed: Any = None
         self._lock = threading.Lock()
         own = weakref.ref(self)
         self._scout = _core.Scout(lambda: _on_wait(own))
@@ -136,13 +136,16 @@ class Home:
         self.latest = self.history.note(fn, engine, workers, done, reason)
 
     def grow(self, pool: Any) -> bool:
-        """Let there be more threads, if tasks wait for one. False when none does, or no more may be."""
-        counts = pool.statistics()
-        if not counts.waiting or counts.workers >= self.stable.most_threads:
-            return False
-        if not counts.workers_idle:
-            pool.raise_workers(min(_GROWTH * max(counts.workers, 1), self.stable.most_threads))
-        return True
+        """Let there be more threads, if tasks wait for one and more help. False when none does, or no more may be."""
+        return bool(pool.program_waits())
+
+    def threads_for(self, fn: Callable[..., Any]) -> ThreadPool:
+        """Return the thread pool that grows; what it found out does not hold for another function than before."""
+        threads, key = self.stable.threads(), key_of(fn)
+        if key != self._governed:
+            self._governed = key
+            threads.govern_anew()
+        return threads
 
     def watch(self, course: Course[Any], *, here: bool = False) -> None:
         """Tell a course from now on when the program waits; or the calling thread, if tasks run `here`."""

@@ -24,6 +24,10 @@ _ENDLESS_TASKS = 4.0
 """For so long, and for the time of so many tasks, none of threads that compute has ended when something is wrong."""
 BUSY_CORES = 0.6
 """Cores from which on a program computes."""
+_LITTLE_CPU = 0.3
+"""Cores: of tasks that use no more in threads, no other engine runs more at once."""
+_WORTH_RECONSIDERING_SECONDS = 0.8
+"""Of work that threads have not begun: they end what they have, tasks are metered, processes may have to start."""
 _BLOCK_SECONDS = 0.005
 _MOST_IN_BLOCK = 4096
 
@@ -61,6 +65,7 @@ class Leg:
         self._wall = 0.0 if metered is None else metered[0]
         self.recent: deque[Any] = deque()  # handed in to threads, but for as many as results were read
         self.given = 0
+        self.at_work = 0  # threads that might work when this was last looked at; 0 as long as it was not
         self._block = 1
         self._block_at = 0.0
         self._window: tuple[float, int, float] | None = None
@@ -116,6 +121,27 @@ class Leg:
     def waiting(self) -> int:
         """Return how many of its tasks have not begun and can be taken back."""
         return int(self.pool.statistics().waiting) if self.engine == "threads" else 0
+
+    def found_out(self) -> str:
+        """Say what threads have shown since this was last asked about how many are of use, if anything."""
+        before, now = self.at_work, int(self.pool.statistics().workers_most)
+        self.at_work = now
+        if 0 < now < before:
+            self.workers = now
+            return f"tasks wait for one another: as many end with fewer threads than {before}"
+        if before and self.workers < now:
+            self.workers = now
+            return f"more threads than {before} again: tasks wait"
+        return ""
+
+    def may_gain(self, left: int, window: tuple[int, float, float]) -> bool:
+        """Say whether another engine may gain what it takes to ask, with so many items left that were not handed in."""
+        if self.engine != "threads":
+            return True
+        tasks, seconds, cpu = window
+        # Of tasks that only wait, it is the pool's to find out how many do at a time.
+        is_long = (left + self.waiting()) * seconds / tasks > _WORTH_RECONSIDERING_SECONDS
+        return cpu >= _LITTLE_CPU * seconds and is_long
 
     def others(self) -> float:
         """Return the cores that other programs took since this was last asked."""

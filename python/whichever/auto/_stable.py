@@ -62,6 +62,7 @@ class Stable:
             found = self.growing()
             if found is None:
                 found = ThreadPool(min(self._cores + 1, self.most_threads), "whichever-auto")
+                found.govern(self.most_threads)
                 self._pools["threads", _GROWING] = found
             return found
 

@@ -31,6 +31,8 @@ struct Plan {
     /// `contextvars.copy_context`, if context variables travel with tasks.
     copy_context: Option<Py<PyAny>>,
     workers: AtomicUsize,
+    /// To how many they may grow where that is found out; 0 where it is not.
+    governed: AtomicUsize,
     /// How long a task may run; 0 for as long as it likes.
     timeout_ns: u64,
     era: Era,
@@ -66,8 +68,9 @@ impl ThreadPoolCore {
     ) -> PyResult<()> {
         let crew = Crew::new(py, host.clone_ref(py), workers)?;
         let era = Era { crew, next: OnceLock::new() };
-        let (workers, timeout_ns) = (AtomicUsize::new(workers), in_ns(timeout));
-        let plan = Plan { host, new_future, copy_context, workers, timeout_ns, era };
+        let (workers, governed, timeout_ns) =
+            (AtomicUsize::new(workers), AtomicUsize::new(0), in_ns(timeout));
+        let plan = Plan { host, new_future, copy_context, workers, governed, timeout_ns, era };
         self.plan.set(plan).map_err(|_| PyRuntimeError::new_err("this pool is open already"))
     }
 
@@ -134,11 +137,32 @@ impl ThreadPoolCore {
         Ok(())
     }
 
-    /// Let there be as many as `most` workers from now on, if that is more than before.
+    /// Let there be as many as `most` workers from now on, if that is more than before; where it is being found out how
+    /// many are of use, unless tasks have told already.
     fn raise_workers(&self, py: Python<'_>, most: usize) -> PyResult<()> {
         let plan = self.plan()?;
         plan.workers.fetch_max(most, Ordering::Relaxed);
-        plan.crew(py)?.raise(py, most)
+        let crew = plan.crew(py)?;
+        if crew.expect(most) { crew.call_for_waiting(py) } else { crew.raise(py, most) }
+    }
+
+    /// Find out from now on how many workers are of use, up to `most`.
+    fn govern(&self, py: Python<'_>, most: usize) -> PyResult<()> {
+        let plan = self.plan()?;
+        plan.governed.store(most, Ordering::Relaxed);
+        plan.crew(py)?.govern(most);
+        Ok(())
+    }
+
+    /// Forget what was found out: other tasks will come.
+    fn govern_anew(&self, py: Python<'_>) -> PyResult<()> {
+        self.plan()?.crew(py)?.govern_anew();
+        Ok(())
+    }
+
+    /// The program waits. True when more workers come, or may come soon.
+    fn program_waits(&self, py: Python<'_>) -> PyResult<bool> {
+        self.plan()?.crew(py)?.program_waits(py)
     }
 
     /// What the pool has done and holds, by name.
@@ -156,6 +180,7 @@ impl ThreadPoolCore {
             ("running", crew.roster.busy() as u64),
             ("workers", crew.roster.workers() as u64),
             ("workers_idle", crew.roster.idle() as u64),
+            ("workers_most", crew.roster.limit() as u64),
             ("workers_overdue", crew.deadlines.overdue() as u64),
             ("held_back", crew.patience.held_back()),
         ] {
@@ -175,6 +200,10 @@ impl Plan {
                 None => {
                     let workers = self.workers.load(Ordering::Relaxed);
                     let crew = Crew::new(py, self.host.clone_ref(py), workers)?;
+                    match self.governed.load(Ordering::Relaxed) {
+                        0 => {}
+                        most => crew.govern(most),
+                    }
                     era.next.get_or_init(|| Box::new(Era { crew, next: OnceLock::new() }))
                 }
             };

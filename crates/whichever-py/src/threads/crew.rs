@@ -11,6 +11,7 @@ use whichever_sys::{monotonic_ns, usable_cores};
 
 use super::crowd::Crowd;
 use super::deadlines::Deadlines;
+use super::helm::Helm;
 use super::inner::Inner;
 use super::job::Job;
 use super::patience::Patience;
@@ -61,6 +62,7 @@ pub(crate) struct Crew {
     pub(super) crowd: Crowd,
     pub(super) deadlines: Deadlines,
     pub(super) inner: Inner,
+    pub(super) helm: Helm,
     /// Starts threads.
     pub(super) host: Py<PyAny>,
     has_gil: bool,
@@ -90,6 +92,7 @@ impl Crew {
             patience: Patience::new(),
             crowd: Crowd::new(),
             deadlines: Deadlines::new(),
+            helm: Helm::new(),
             inner: Inner::of(host.bind(py))?,
             host,
             has_gil,
@@ -217,6 +220,14 @@ impl Crew {
     /// As `call`.
     pub(super) fn raise(self: &Arc<Self>, py: Python<'_>, most: usize) -> PyResult<()> {
         self.roster.raise(most);
+        self.call_for_waiting(py)
+    }
+
+    /// See to it that somebody comes for what waits, if anything does.
+    ///
+    /// # Errors
+    /// As `call`.
+    pub(super) fn call_for_waiting(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         if self.queue.is_empty() { Ok(()) } else { self.call(py, 1) }
     }
 

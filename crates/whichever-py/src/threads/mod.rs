@@ -4,6 +4,7 @@ mod core;
 mod crew;
 mod crowd;
 mod deadlines;
+mod helm;
 mod inner;
 mod job;
 mod map;

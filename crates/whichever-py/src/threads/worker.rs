@@ -101,6 +101,7 @@ impl ThreadWorker {
     fn end(&self, py: Python<'_>, result: Py<PyAny>) {
         if self.is_in_time() {
             count(&self.tally.returned);
+            self.crew.steer();
             self.keep(py, Outcome::Value(result));
         }
     }
@@ -109,6 +110,7 @@ impl ThreadWorker {
     fn fail(&self, py: Python<'_>, error: Py<PyAny>) {
         if self.is_in_time() {
             count(&self.tally.raised);
+            self.crew.steer();
             self.keep(py, Outcome::Error(error));
         }
     }
@@ -208,6 +210,9 @@ impl ThreadWorker {
             }
         }
         self.give_way(py);
+        if self.crew.roster.is_crowded() && self.rest(py, false)? == Next::Leave {
+            return Ok(None);
+        }
         let steps_aside = !self.crew.queue.is_empty() && self.lock().stride.is_over(&self.crew);
         if steps_aside && self.rest(py, true)? == Next::Leave {
             return Ok(None);
@@ -439,6 +444,9 @@ impl ThreadWorker {
         let dozes = !own.has_dozed && crew.inner.is_to_lift();
         self.seat.doze(dozes.then_some(QUIET));
         loop {
+            if coming && crew.roster.is_crowded() && crew.roster.park(&self.seat) {
+                continue;
+            }
             let mut has_tasks = || !crew.queue.is_empty();
             let next = crew.roster.await_task(&self.seat, coming, &mut has_tasks, &mut own.spin);
             if next != Next::Look {
