@@ -72,3 +72,28 @@ def leaves_nothing(live):
         return {name: more for name, more in (own_objects() - before).items() if more >= TIMES}
 
     assert eventually(lambda: not grown()), grown()
+
+
+def test_a_process_pool_that_opens_while_the_program_ends_is_ended(start):
+    program = start("""
+        import atexit, whichever
+        from whichever.executors import _exit
+
+        class Opener(_exit.Ending):
+            def end_at_exit(self, *, interrupted):
+                global pool
+                pool = whichever.ProcessPool(1)
+                assert pool.submit(abs, -1).result() == 1
+
+        def tell():
+            try:
+                pool.submit(abs, -1)
+            except RuntimeError as refused:
+                print(refused)
+
+        if __name__ == "__main__":
+            atexit.register(tell)
+            Opener().keep()
+    """)
+    assert program.finish() == ("cannot schedule new futures after interpreter shutdown\n", "", 0)
+    assert program.is_gone()
