@@ -17,7 +17,7 @@ def own_objects():
     return Counter(
         kind.__qualname__
         for kind in map(type, gc.get_objects())
-        if kind.__module__.startswith(("whichever.", "threading"))
+        if str(kind.__module__).startswith(("whichever.", "threading"))
     )
 
 
