@@ -13,6 +13,7 @@ mod outside;
 mod pool;
 mod queue;
 mod raised;
+mod raw_method;
 mod threads;
 
 use pyo3::prelude::*;

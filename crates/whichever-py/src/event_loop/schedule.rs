@@ -16,6 +16,7 @@ use whichever_reactor::nanoseconds;
 
 use super::core::{LoopCore, Ready, now, sweep};
 use super::handle::{Call, Handle, TimerHandle};
+use crate::raw_method;
 
 type Object<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 
@@ -178,19 +179,7 @@ pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
 }
 
 fn add<M: Method>(py: Python<'_>) -> PyResult<()> {
-    let class = py.get_type::<LoopCore>();
-    // A method refers to its definition for ever, as does what programs keep of it.
-    let definition = Box::leak(Box::new(ffi::PyMethodDef {
-        ml_name: M::NAME.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: enter::<M> },
-        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
-        ml_doc: M::DOC.as_ptr(),
-    }));
-    // SAFETY: the definition lives for ever, and its flags are those of its function.
-    let method = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), definition) };
-    // SAFETY: it is a new reference, or null with an exception set.
-    let method = unsafe { Bound::from_owned_ptr_or_err(py, method) }?;
-    class.setattr(PyString::new(py, M::LABEL), method)
+    raw_method::set::<LoopCore>(py, M::NAME, M::DOC, enter::<M>)
 }
 
 fn seconds(value: Option<Object<'_, '_>>, refusal: &'static str) -> PyResult<f64> {

@@ -17,6 +17,7 @@ use super::awaitable::{Errand, awaitable};
 use super::core::QueueCore;
 use super::stop;
 use crate::lasting::Lasting;
+use crate::raw_method;
 
 type Object<'a, 'py> = Borrowed<'a, 'py, PyAny>;
 type Place = Lasting<PyAny>;
@@ -91,18 +92,7 @@ fn replace<S: Shortcut>(py: Python<'_>) -> PyResult<()> {
     let general = S::general().get_or_make(py, || class.getattr(&name))?;
     let (signature, doc) = (general.getattr("__text_signature__")?, general.getattr("__doc__")?);
     let doc = CString::new(format!("{name}{signature}\n--\n\n{doc}"))?;
-    // A method refers to its definition for ever, as does what programs keep of it.
-    let definition = Box::leak(Box::new(ffi::PyMethodDef {
-        ml_name: S::NAME.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: call::<S> },
-        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
-        ml_doc: doc.into_raw(),
-    }));
-    // SAFETY: the definition lives for ever, and its flags are those of its function.
-    let method = unsafe { ffi::PyDescr_NewMethod(class.as_type_ptr(), definition) };
-    // SAFETY: it is a new reference, or null with an exception set.
-    let method = unsafe { Bound::from_owned_ptr_or_err(py, method) }?;
-    class.setattr(name, method)
+    raw_method::set::<QueueCore>(py, S::NAME, Box::leak(doc.into_boxed_c_str()), call::<S>)
 }
 
 /// The function of a method.
